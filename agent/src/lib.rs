@@ -1,0 +1,1 @@
+//! What the agent collects and how it publishes.

@@ -1,0 +1,1 @@
+//! Kinds, items, digests and names.
