@@ -1,0 +1,132 @@
+//! Content digests: blake3 over exact bytes, written as 64 lower-case hex digits.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A blake3 digest. Equal digests mean equal bytes; a digest only triggers, decoded items decide.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+/// The text is not 64 lower-case hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is 64 lower-case hex digits")]
+pub struct InvalidDigest;
+
+impl Digest {
+    /// Digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Digest of several fields, each framed by its length, so that no two field lists collide.
+    pub fn of_fields<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for field in fields {
+            hasher.update(&(field.len() as u64).to_le_bytes());
+            hasher.update(field);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// Digest of the canonical JSON of `value`; see [`canonical_json`].
+    pub fn of_json<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
+        canonical_json(value).map(|bytes| Self::of(&bytes))
+    }
+
+    /// The first eight hex digits, for people.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(8).collect()
+    }
+}
+
+/// JSON with keys in byte order and no white space: the bytes that digests are taken over.
+///
+/// Canonical because `serde_json::Map` is ordered as long as nobody in the tree enables its
+/// `preserve_order` feature; a test guards that.
+pub fn canonical_json<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&serde_json::to_value(value)?)
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({})", self.short())
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        if text.len() != 64 || text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(InvalidDigest);
+        }
+        blake3::Hash::from_hex(text)
+            .map(|hash| Self(*hash.as_bytes()))
+            .map_err(|_| InvalidDigest)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Digest {
+    fn schema_name() -> Cow<'static, str> {
+        "Digest".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 64, "maxLength": 64, "pattern": "^[0-9a-f]{64}$"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_json_sorts_keys_whatever_the_order_they_were_written_in() {
+        let bytes = canonical_json(&serde_json::json!({"b": 1, "a": {"d": 2, "c": 3}})).unwrap();
+        assert_eq!(bytes, br#"{"a":{"c":3,"d":2},"b":1}"#);
+    }
+
+    #[test]
+    fn a_digest_reads_back_from_its_text_and_refuses_everything_else() {
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for text in ["", "abc", &digest.to_string().to_uppercase(), &"g".repeat(64)] {
+            assert_eq!(text.parse::<Digest>(), Err(InvalidDigest), "{text}");
+        }
+    }
+
+    #[test]
+    fn moving_a_byte_from_one_field_to_the_next_changes_the_digest() {
+        assert_ne!(
+            Digest::of_fields([b"ab".as_slice(), b"c"]),
+            Digest::of_fields([b"a".as_slice(), b"bc"])
+        );
+    }
+}

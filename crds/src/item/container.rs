@@ -1,0 +1,138 @@
+//! Containers of Docker and Podman.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::unit::Account;
+use super::{ItemId, ItemKind, RunClass, Text};
+use crate::names::ContainerName;
+
+/// A container engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Docker Engine.
+    Docker,
+    /// Podman, over its compatible API or command line.
+    Podman,
+}
+
+impl Engine {
+    /// Name of the command line client.
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+/// A container as its engine declares it (`docker inspect` essentials).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerItem {
+    /// Which engine runs it.
+    pub engine: Engine,
+    /// Its name, without the leading slash.
+    pub name: ContainerName,
+    /// Up or Down.
+    pub run: RunClass,
+    /// Image reference as given by the user, userinfo removed.
+    pub image: String,
+    /// Image id (`sha256:…`).
+    pub image_id: String,
+    /// Entrypoint, when it differs from the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<Text>>,
+    /// Command, when it differs from the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<Text>>,
+    /// How many arguments were redacted.
+    #[serde(default)]
+    pub redactions: u32,
+    /// User inside the container; empty means the image's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Working directory; empty means the image's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub working_directory: String,
+    /// Names, never values, of environment variables that the image does not set, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_names: Vec<String>,
+    /// Published ports, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
+    /// Mounts, sorted by target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// `NetworkMode` of the host configuration: bridge, host, none, container:… or a network's name.
+    pub network_mode: String,
+    /// Networks with their aliases, both sorted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, Vec<String>>,
+    /// no, always, unless-stopped, on-failure.
+    pub restart_policy: String,
+    /// Memory limit in bytes; 0 means none.
+    #[serde(default)]
+    pub memory_bytes: i64,
+    /// CPU limit in thousandths of a core; 0 means none.
+    #[serde(default)]
+    pub cpu_milli: i64,
+    /// Added capabilities, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cap_add: Vec<String>,
+    /// Dropped capabilities, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cap_drop: Vec<String>,
+    /// Runs with all privileges.
+    #[serde(default)]
+    pub privileged: bool,
+    /// Labels, values redacted by shape.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The user on the host that owns a rootless engine; absent for root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootless_user: Option<Account>,
+}
+
+impl ContainerItem {
+    /// Identity of the item.
+    pub fn id(&self) -> ItemId {
+        ItemId {
+            kind: ItemKind::Container,
+            name: format!("{}:{}", self.engine.command(), self.name),
+        }
+    }
+}
+
+/// A published port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    /// Port inside the container.
+    pub container_port: u16,
+    /// tcp, udp or sctp.
+    pub protocol: String,
+    /// Address on the host; empty means all.
+    #[serde(default)]
+    pub host_ip: String,
+    /// Port on the host.
+    pub host_port: u16,
+}
+
+/// A mount of a container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// Path inside the container.
+    pub target: String,
+    /// bind, volume or tmpfs.
+    pub kind: String,
+    /// Host path of a bind, name of a volume, empty for tmpfs.
+    pub source: String,
+    /// Mounted read-only.
+    #[serde(default)]
+    pub read_only: bool,
+}

@@ -1,0 +1,323 @@
+//! Sections: items of one kind, as canonical JSON, cut into parts, zstd-compressed, in base64.
+//!
+//! ```text
+//! items (identity order) ──▶ parts of <= 200 KiB canonical JSON ──▶ digest ──▶ zstd + base64
+//! ```
+//! A part is a JSON array of items. Decoding is per item: an undecodable item is refused by its
+//! place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
+
+use std::io::Read;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, canonical_json};
+
+/// Version of the item schema that this build writes. Every version read once stays readable.
+pub const SCHEMA_VERSION: i32 = 1;
+/// Parts are numbered 0–15.
+pub const MAX_PARTS: usize = 16;
+/// A part is filled up to this many bytes of canonical JSON.
+pub const PART_BYTES: usize = 200 * 1024;
+/// A decoder reads no more than this many bytes.
+pub const MAX_DECODED: u64 = 4 * 1024 * 1024;
+/// Longest `data` of a HostSection.
+pub const MAX_DATA: usize = 256 * 1024;
+
+/// Names of sections. The first four are the ones that COMPLETE counts today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SectionName {
+    /// systemd units: [`crate::item::UnitItem`].
+    Units,
+    /// Containers: [`crate::item::ContainerItem`].
+    Containers,
+    /// Independent processes: [`crate::item::ProcessItem`].
+    Processes,
+    /// The machine, one item: [`crate::item::Machine`].
+    Machine,
+    /// Pids and counters, one item: [`crate::item::Observed`].
+    Observed,
+}
+
+impl SectionName {
+    /// The sections that a complete host publishes, in the order they are published.
+    pub const COUNTED: [Self; 4] = [Self::Units, Self::Containers, Self::Processes, Self::Machine];
+
+    /// The name as it stands in objects.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Units => "units",
+            Self::Containers => "containers",
+            Self::Processes => "processes",
+            Self::Machine => "machine",
+            Self::Observed => "observed",
+        }
+    }
+}
+
+impl std::fmt::Display for SectionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One of the two slots of a part: the writer fills the one that the head does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
+    /// Slot a, where a host begins.
+    A,
+    /// Slot b.
+    B,
+}
+
+impl Slot {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// The letter in an object's name.
+    pub fn letter(self) -> char {
+        match self {
+            Self::A => 'a',
+            Self::B => 'b',
+        }
+    }
+}
+
+/// How much of the truth a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SectionState {
+    /// The list is whole.
+    Complete,
+    /// Some items are missing or were refused; nothing may be concluded from an absence.
+    Partial,
+    /// The source could not be read; content is the last known.
+    Unavailable,
+}
+
+/// How `data` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Encoding {
+    /// zstd frame of canonical JSON, in base64.
+    #[serde(rename = "zstd+base64")]
+    ZstdBase64,
+    /// Canonical JSON as text (one-shot dumps).
+    #[serde(rename = "json")]
+    Json,
+}
+
+/// One encoded part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Digest of the canonical JSON.
+    pub digest: Digest,
+    /// The canonical JSON.
+    pub json: Vec<u8>,
+}
+
+/// A section that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SectionError {
+    /// More than [`MAX_PARTS`] parts.
+    #[error("section needs more than {MAX_PARTS} parts of {PART_BYTES} bytes")]
+    TooLarge,
+    /// Not base64.
+    #[error("data is not base64")]
+    Base64,
+    /// Not zstd, or larger than the cap.
+    #[error("data is no zstd frame of at most {MAX_DECODED} bytes")]
+    Compression,
+    /// The bytes do not have the digest that the head names.
+    #[error("content has digest {found}, the head says {named}")]
+    DigestMismatch {
+        /// What the head says.
+        named: Digest,
+        /// What the bytes have.
+        found: Digest,
+    },
+    /// Not a JSON array.
+    #[error("content is no JSON array of items")]
+    NotAList(#[source] serde_json::Error),
+    /// An item cannot be written as JSON.
+    #[error("failed to write an item as JSON")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// An item that could not be decoded; the others were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedItem {
+    /// The item's `name` or `key` field, printable, or its place in the part.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Cuts `items`, which must be in identity order, into parts. An empty list is one empty part.
+pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError> {
+    let mut parts = Vec::new();
+    let mut json = vec![b'['];
+    for item in items {
+        let bytes = canonical_json(item).map_err(SectionError::Encode)?;
+        if json.len() > 1 && json.len() + bytes.len() + 2 > PART_BYTES {
+            parts.push(finish(std::mem::replace(&mut json, vec![b'['])));
+        }
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        json.extend_from_slice(&bytes);
+    }
+    parts.push(finish(json));
+    if parts.len() > MAX_PARTS {
+        Err(SectionError::TooLarge)
+    } else {
+        Ok(parts)
+    }
+}
+
+fn finish(mut json: Vec<u8>) -> Part {
+    json.push(b']');
+    Part {
+        digest: Digest::of(&json),
+        json,
+    }
+}
+
+impl Part {
+    /// The `data` of a HostSection in this encoding.
+    pub fn data(&self, encoding: Encoding) -> Result<String, SectionError> {
+        match encoding {
+            Encoding::Json => Ok(String::from_utf8_lossy(&self.json).into_owned()),
+            Encoding::ZstdBase64 => compress(&self.json),
+        }
+    }
+}
+
+/// zstd (level 3) and base64 of `bytes`.
+pub fn compress(bytes: &[u8]) -> Result<String, SectionError> {
+    zstd::encode_all(bytes, 3)
+        .map(|packed| STANDARD.encode(packed))
+        .map_err(|_| SectionError::Compression)
+}
+
+/// The bytes behind `data`, at most [`MAX_DECODED`].
+pub fn decompress(data: &str) -> Result<Vec<u8>, SectionError> {
+    let packed = STANDARD.decode(data).map_err(|_| SectionError::Base64)?;
+    let mut bytes = Vec::new();
+    let decoder = zstd::Decoder::new(packed.as_slice()).map_err(|_| SectionError::Compression)?;
+    let mut capped = decoder.take(MAX_DECODED + 1);
+    capped
+        .read_to_end(&mut bytes)
+        .map_err(|_| SectionError::Compression)?;
+    if bytes.len() as u64 > MAX_DECODED {
+        Err(SectionError::Compression)
+    } else {
+        Ok(bytes)
+    }
+}
+
+/// The canonical JSON behind `data`; refused when its digest is not the one the head names.
+pub fn decode_data(data: &str, encoding: Encoding, named: Digest) -> Result<Vec<u8>, SectionError> {
+    let json = match encoding {
+        Encoding::Json if data.len() as u64 > MAX_DECODED => return Err(SectionError::Compression),
+        Encoding::Json => data.as_bytes().to_vec(),
+        Encoding::ZstdBase64 => decompress(data)?,
+    };
+    let found = Digest::of(&json);
+    if found == named {
+        Ok(json)
+    } else {
+        Err(SectionError::DigestMismatch { named, found })
+    }
+}
+
+/// Items of a part, and those that are not acceptable.
+pub fn decode_items<T: DeserializeOwned>(json: &[u8]) -> Result<(Vec<T>, Vec<RefusedItem>), SectionError> {
+    let values: Vec<serde_json::Value> = serde_json::from_slice(json).map_err(SectionError::NotAList)?;
+    let mut items = Vec::with_capacity(values.len());
+    let mut refused = Vec::new();
+    for (place, value) in values.into_iter().enumerate() {
+        let name = ["name", "key"]
+            .iter()
+            .find_map(|k| value.get(k)?.as_str().map(str::to_owned));
+        match serde_json::from_value(value) {
+            Ok(item) => items.push(item),
+            Err(error) => refused.push(RefusedItem {
+                name: name.map_or_else(|| format!("item {place}"), |n| crate::names::printable(&n, 80)),
+                why: crate::names::printable(&error.to_string(), 200),
+            }),
+        }
+    }
+    Ok((items, refused))
+}
+
+/// Name of the HostSection that holds a part: `<host>.<section>.<part>.<a|b>`.
+pub fn object_name(host: &str, section: SectionName, part: usize, slot: Slot) -> String {
+    format!("{host}.{section}.{part}.{}", slot.letter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::unit::Account;
+
+    #[test]
+    fn content_reads_back_through_both_encodings() {
+        let items = vec![serde_json::json!({"name": "a"}), serde_json::json!({"name": "b"})];
+        for encoding in [Encoding::Json, Encoding::ZstdBase64] {
+            let parts = encode_parts(&items).unwrap();
+            let data = parts[0].data(encoding).unwrap();
+            let json = decode_data(&data, encoding, parts[0].digest).unwrap();
+            let (read, refused) = decode_items::<serde_json::Value>(&json).unwrap();
+            assert_eq!((read, refused), (items.clone(), vec![]));
+        }
+    }
+
+    #[test]
+    fn a_compression_bomb_is_refused() {
+        let bomb = compress(&vec![b' '; MAX_DECODED as usize + 1]).unwrap();
+        assert!(bomb.len() < 4096);
+        assert!(matches!(decompress(&bomb), Err(SectionError::Compression)));
+    }
+
+    #[test]
+    fn one_bad_item_is_refused_by_name_and_the_rest_is_read() {
+        let json = br#"[{"name":"ok","id":1},{"name":"bad\u001b","id":"no"},{"name":"fine"}]"#;
+        let (items, refused) = decode_items::<Account>(json).unwrap();
+        assert_eq!(
+            items.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(),
+            ["ok", "fine"]
+        );
+        assert_eq!(refused[0].name, "bad\\u{1b}");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_into_parts_that_keep_its_order() {
+        let items: Vec<String> = (0..1000).map(|n| format!("{n:0>1000}")).collect();
+        let parts = encode_parts(&items).unwrap();
+        assert!(parts.len() > 1 && parts.iter().all(|p| p.json.len() <= PART_BYTES));
+        let read: Vec<String> = parts
+            .iter()
+            .flat_map(|p| decode_items(&p.json).unwrap().0)
+            .collect();
+        assert_eq!(read, items);
+        let too_many: Vec<String> = (0..4000).map(|n| format!("{n:0>1000}")).collect();
+        assert!(matches!(encode_parts(&too_many), Err(SectionError::TooLarge)));
+    }
+
+    #[test]
+    fn content_that_is_not_what_the_head_names_is_refused() {
+        let part = &encode_parts(&["x"]).unwrap()[0];
+        let data = part.data(Encoding::ZstdBase64).unwrap();
+        let error = decode_data(&data, Encoding::ZstdBase64, Digest::of(b"other")).unwrap_err();
+        assert!(matches!(error, SectionError::DigestMismatch { .. }));
+    }
+}
