@@ -22,7 +22,8 @@ use crate::section::{Encoding, SectionName, Slot};
     printcolumn(name = "Part", type_ = "integer", json_path = ".spec.part"),
     printcolumn(name = "Slot", type_ = "string", json_path = ".spec.slot"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name == self.spec.host + '.' + self.spec.section + '.' + string(self.spec.part) + '.' + self.spec.slot")
+    // A list instead of string(self.spec.part), whose length the server cannot bound.
+    validation = Rule::new("self.metadata.name == self.spec.host + '.' + self.spec.section + '.' + ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11', '12', '13', '14', '15'][self.spec.part] + '.' + self.spec.slot")
         .message("metadata.name must be <host>.<section>.<part>.<slot>")
 )]
 #[serde(rename_all = "camelCase")]

@@ -22,7 +22,7 @@ use crate::twinsnapshot::TwinRef;
     shortname = "restores",
     shortname = "trestore",
     doc = "Takes a twin back to a point and holds it there.",
-    selectable = "spec.twinRef.name",
+    selectable = ".spec.twinRef.name",
     printcolumn(name = "Twin", type_ = "string", json_path = ".spec.twinRef.name"),
     printcolumn(name = "Snapshot", type_ = "string", json_path = ".status.snapshot"),
     printcolumn(

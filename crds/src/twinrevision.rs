@@ -23,7 +23,7 @@ use crate::twinsnapshot::TwinRef;
     shortname = "revisions",
     shortname = "trev",
     doc = "The desired content of one attempt to apply a host's state to its twin.",
-    selectable = "spec.twinRef.name",
+    selectable = ".spec.twinRef.name",
     printcolumn(name = "Twin", type_ = "string", json_path = ".spec.twinRef.name"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.number"),
     printcolumn(

@@ -21,7 +21,7 @@ use crate::twinclass::PointMode;
     shortname = "snapshots",
     shortname = "tsnap",
     doc = "One restore point of a twin.",
-    selectable = "spec.twinRef.name",
+    selectable = ".spec.twinRef.name",
     printcolumn(name = "Twin", type_ = "string", json_path = ".spec.twinRef.name"),
     printcolumn(
         name = "Ready",
