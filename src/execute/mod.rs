@@ -1,0 +1,1 @@
+//! Runs a plan's steps against the ports, one outcome per step.

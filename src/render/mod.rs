@@ -1,0 +1,1 @@
+//! PURE: items → unit files.
