@@ -7,6 +7,8 @@
 //!                              manifest (what the guest says is applied)
 //! ```
 #![deny(missing_docs)]
+// Several printer columns of one kind share members such as `priority = 1`.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod condition;
 pub mod digest;

@@ -1,0 +1,78 @@
+# Few targets; `make help` lists them. Long logic is in Rust: e2e/src (binary `lab`).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(SAFETYTWIN_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/safetytwin,$(HOME)/.cache/safetytwin))
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+LAB = cargo run -q -p safetytwin-e2e --bin lab --
+# Repository that `make images` pushes to; empty keeps the images on this machine.
+PUSH ?=
+
+# $(call stage,NAME,COMMAND): says what runs, and how long it took.
+stage = @start=$$SECONDS; printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %s s\n' '$(1)' "$$((SECONDS - start))"
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: try
+try: cargo ## What of this machine could be twinned, what not and why (no root, VM or cluster)
+	$(call stage,build,cargo build -q --bin twin-agent --bin twin)
+	@target/debug/twin-agent --once -o json | target/debug/twin plan -
+
+.PHONY: demo
+demo: cargo ## The whole loop on real parts: a host changes, its twin follows (root)
+	$(call stage,build,cargo build -q -p safetytwin-e2e)
+	@$(LAB) demo
+
+.PHONY: demo-shell
+demo-shell: ## A shell inside the demo, with PATH and KUBECONFIG set
+	@$(LAB) shell
+
+.PHONY: demo-down
+demo-down: ## Removes the demo
+	@$(LAB) down
+
+.PHONY: test
+test: cargo test-fast ## Everything: unit tests, libvirt, and the tests on real parts (root)
+	$(call stage,prepare the lab,$(LAB) prepare)
+	$(call stage,lint with libvirt,cargo clippy -q -p safetytwin --all-targets --features libvirt -- -D warnings)
+	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)
+	$(call stage,test with libvirt,cargo test -q -p safetytwin --features libvirt)
+	$(call stage,test on real parts,cargo test -p safetytwin-e2e)
+
+.PHONY: test-fast
+test-fast: cargo ## Unit tests: no root, VM, cluster or libvirt headers
+	$(call stage,unit tests,cargo test -q --workspace --exclude safetytwin-e2e)
+
+.PHONY: check
+check: cargo $(DENY) ## Format, generated files, licences and sources, lints, docs
+	$(call stage,format,cargo fmt --all --check)
+	$(call stage,generated files,cargo run -q -p safetytwin-crds --example crdgen -- --check)
+	$(call stage,dependencies,cargo fetch -q --locked && $(DENY) --offline -L error check licenses bans sources)
+	$(call stage,lints,cargo clippy -q --workspace --all-targets -- -D warnings)
+	$(call stage,docs,RUSTDOCFLAGS='-D warnings' cargo doc -q --workspace --no-deps)
+
+.PHONY: generate
+generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
+	@cargo run -q -p safetytwin-crds --example crdgen
+
+.PHONY: bench
+bench: cargo ## Figures: diff, rendering, digests; then the loop on real parts (root)
+	$(call stage,micro benchmarks,cargo bench -q -p safetytwin)
+	$(call stage,on real parts,$(LAB) bench)
+
+.PHONY: images
+images: cargo ## Container images of agent and controller; PUSH=registry/name also pushes them
+	$(call stage,images,$(LAB) images $(if $(PUSH),--push $(PUSH)))
+
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust with rustup (rust-toolchain.toml names the version)'; exit 1; }
+
+$(DENY):
+	$(call stage,install cargo-deny,cargo install -q --locked --debug cargo-deny --version $(DENY_VERSION) --root $(CACHE)/cargo-deny-$(DENY_VERSION))
