@@ -11,6 +11,11 @@ use async_trait::async_trait;
 use safetytwin_crds::twinclass::{PointMode, Vm};
 use safetytwin_crds::twinsnapshot::TakenMode;
 
+pub mod chain;
+pub mod conformance;
+pub mod fake;
+pub mod names;
+
 /// A VM to make, or a domain to adopt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VmSpec {

@@ -1,0 +1,110 @@
+//! The tree of points as libvirt's external snapshots form it.
+//!
+//! Every point has at most one parent. The *active chain* is the current point and its ancestors:
+//! the VM's present is built on it. A revert leaves what was taken later behind as a *dead branch*.
+//! Pure; used by every backend, so that all of them refuse the same deletions.
+
+use super::{Point, VmError};
+
+/// Names of the points whose parent is `name`, in the order they were taken.
+pub fn children<'a>(points: &'a [Point], name: &str) -> Vec<&'a str> {
+    points
+        .iter()
+        .filter(|point| point.parent.as_deref() == Some(name))
+        .map(|point| point.name.as_str())
+        .collect()
+}
+
+/// Names of the current point and its ancestors, the current one first.
+pub fn active_chain(points: &[Point]) -> Vec<&str> {
+    let mut chain = Vec::new();
+    let mut next = points.iter().find(|point| point.current);
+    while let Some(point) = next {
+        // A loop cannot be made through libvirt; a broken answer must not hang us.
+        if chain.contains(&point.name.as_str()) {
+            break;
+        }
+        chain.push(point.name.as_str());
+        next = points
+            .iter()
+            .find(|parent| Some(&parent.name) == point.parent.as_ref());
+    }
+    chain
+}
+
+/// The points that must be deleted before `name` can be: empty when it can be deleted now.
+///
+/// libvirt refuses (qemuSnapshotDeleteValidate): a point of the active chain with another child
+/// than the next one of that chain; a point off the chain with any child.
+pub fn blockers<'a>(points: &'a [Point], name: &str) -> Vec<&'a str> {
+    let chain = active_chain(points);
+    let on_chain = chain.contains(&name);
+    children(points, name)
+        .into_iter()
+        .filter(|child| !(on_chain && chain.contains(child)))
+        .collect()
+}
+
+/// Whether libvirt deletes `name` now, as a [`VmError::Refused`] that names what is in the way.
+///
+/// # Errors
+/// When the point has a dead branch.
+pub fn check_deletable(points: &[Point], name: &str) -> Result<(), VmError> {
+    let blockers = blockers(points, name);
+    if blockers.is_empty() {
+        return Ok(());
+    }
+    Err(VmError::Refused {
+        what: "point",
+        name: name.to_owned(),
+        why: format!("other points branch off it: delete {} first", blockers.join(", ")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use safetytwin_crds::twinsnapshot::TakenMode;
+
+    use super::*;
+
+    fn point(name: &str, parent: Option<&str>, current: bool) -> Point {
+        Point {
+            name: name.into(),
+            parent: parent.map(Into::into),
+            current,
+            mode: TakenMode::Disk,
+        }
+    }
+
+    #[test]
+    fn every_point_of_a_straight_chain_can_be_deleted() {
+        let points = [
+            point("a", None, false),
+            point("b", Some("a"), false),
+            point("c", Some("b"), true),
+        ];
+        assert_eq!(active_chain(&points), ["c", "b", "a"]);
+        for name in ["a", "b", "c"] {
+            assert!(check_deletable(&points, name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_dead_branch_goes_leaf_first() {
+        // Reverted from c to a: b and c are dead.
+        let points = [
+            point("a", None, true),
+            point("b", Some("a"), false),
+            point("c", Some("b"), false),
+        ];
+        assert_eq!(blockers(&points, "a"), ["b"]);
+        assert_eq!(blockers(&points, "b"), ["c"]);
+        assert!(blockers(&points, "c").is_empty());
+    }
+
+    #[test]
+    fn a_chain_that_loops_ends() {
+        let points = [point("a", Some("b"), true), point("b", Some("a"), false)];
+        assert_eq!(active_chain(&points), ["a", "b"]);
+    }
+}
