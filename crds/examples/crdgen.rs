@@ -37,7 +37,11 @@ fn main() -> ExitCode {
 /// Brings both folders up to date; with `check` only answers which files are not.
 fn generate(root: &Path, check: bool) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
     let (mut plain, mut chart) = (BTreeMap::new(), BTreeMap::new());
-    for crd in safetytwin_crds::all() {
+    for mut crd in safetytwin_crds::all() {
+        crd.metadata
+            .labels
+            .get_or_insert_default()
+            .insert("app.kubernetes.io/part-of".into(), "safetytwin".into());
         let name = format!("{}.yaml", crd.spec.names.plural);
         plain.insert(name.clone(), format!("{HEADER}{}", serde_yaml::to_string(&crd)?));
         chart.insert(name, chart_template(crd)?);
