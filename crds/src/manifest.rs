@@ -30,6 +30,9 @@ pub struct Manifest {
     /// Units that the guest had at first contact, sorted; never removed by us.
     #[serde(default)]
     pub own_units: Vec<String>,
+    /// `spec.reRender` that was last honoured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub re_render: Option<String>,
 }
 
 /// An item in the guest.
@@ -40,8 +43,15 @@ pub struct ManifestItem {
     pub id: ItemId,
     /// Digest of the item's declared part.
     pub item_digest: Digest,
-    /// Digest of what was written and set.
+    /// Digest of what was last asked for (files, run class, enablement), reached or not.
     pub rendered_digest: Digest,
+    /// Digest of the files that are in the guest; absent when there are none, or an older
+    /// controller wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_digest: Option<Digest>,
+    /// Version of the renderer that made the files; 0 when an older controller wrote this.
+    #[serde(default)]
+    pub renderer: i32,
     /// The unit that carries it.
     pub unit: UnitName,
     /// Paths that we wrote.
@@ -54,6 +64,9 @@ pub struct ManifestItem {
     /// The unit existed before us (vendor unit): a removal takes only our files away.
     #[serde(default)]
     pub vendor: bool,
+    /// The other container engine stands in.
+    #[serde(default)]
+    pub fallback: bool,
     /// Why it is not as asked for, when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<ItemFailure>,

@@ -54,6 +54,26 @@ pub struct DesiredItem {
     /// Why it is substituted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub substituted: Option<Reason>,
+    /// What was left out or stands in, for people; printable, at most 256 bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Stands in when the guest lacks the container engine of `needs.image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Box<Fallback>>,
+}
+
+/// Another rendering of an item, under the same unit name, for a guest with another engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fallback {
+    /// Files to write instead.
+    pub files: Vec<DesiredFile>,
+    /// What the guest must have instead.
+    pub needs: Needs,
+    /// Why it is substituted.
+    pub substituted: Reason,
+    /// What stands in, for people.
+    pub detail: String,
 }
 
 /// A file of a unit, absolute path in the guest, mode 0644, owner root.
@@ -139,5 +159,14 @@ impl DesiredItem {
             .iter()
             .flat_map(|f| [f.path.as_bytes(), f.content.as_bytes()]);
         Digest::of_fields(std::iter::once(state.as_bytes()).chain(bodies))
+    }
+
+    /// Digest of the files alone: equal ones need no reload and no restart.
+    pub fn digest_of_files(files: &[DesiredFile]) -> Digest {
+        Digest::of_fields(
+            files
+                .iter()
+                .flat_map(|f| [f.path.as_bytes(), f.content.as_bytes()]),
+        )
     }
 }
