@@ -8,9 +8,11 @@
 //! [`vm::TwinVm`] and [`guest::Guest`]) → status (writes). Imports only flow that way;
 //! `tests/layout.rs` fails on any other.
 
+pub mod controller;
 pub mod execute;
 pub mod facts;
 pub mod guest;
 pub mod plan;
 pub mod render;
+pub mod telemetry;
 pub mod vm;

@@ -1,0 +1,111 @@
+//! How long to wait before an object is tried again: per object, by UID.
+//!
+//! Errors: 1 s doubling to 5 min with up to 10 % of jitter, forgotten on success and when the spec
+//! changes. Success: the resync period ±10 %, so that many twins do not come due at once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The first wait.
+pub const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait.
+pub const LONGEST: Duration = Duration::from_secs(300);
+/// How often an object without trouble is looked at.
+pub const RESYNC: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    generation: Option<i64>,
+    in_a_row: u32,
+}
+
+/// Failures in a row, per object.
+#[derive(Debug, Default)]
+pub struct Backoffs {
+    by_uid: Mutex<HashMap<String, Failures>>,
+}
+
+impl Backoffs {
+    /// Counts a failure and answers how long to wait.
+    pub fn failed(&self, uid: &str, generation: Option<i64>) -> Duration {
+        let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = by_uid.entry(uid.to_owned()).or_default();
+        if failures.generation != generation {
+            *failures = Failures {
+                generation,
+                in_a_row: 0,
+            };
+        }
+        let wait = delay(failures.in_a_row);
+        failures.in_a_row = failures.in_a_row.saturating_add(1);
+        stretched(wait, rand::random_range(0..=100))
+    }
+
+    /// Forgets the failures of an object: it succeeded, or is gone.
+    pub fn forget(&self, uid: &str) {
+        self.by_uid
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+}
+
+/// The resync period with ±10 % of jitter.
+pub fn resync() -> Duration {
+    stretched(RESYNC * 9 / 10, rand::random_range(0..=222))
+}
+
+/// The wait after `in_a_row` failures, without jitter.
+fn delay(in_a_row: u32) -> Duration {
+    FIRST
+        .checked_mul(1_u32.checked_shl(in_a_row).unwrap_or(u32::MAX))
+        .map_or(LONGEST, |d| d.min(LONGEST))
+}
+
+/// `wait` made longer by `permille` thousandths.
+fn stretched(wait: Duration, permille: u32) -> Duration {
+    wait + wait * permille / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_from_a_second_to_five_minutes() {
+        let waits: Vec<u64> = (0..11).map(|n| delay(n).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(delay(u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn a_changed_spec_and_a_success_begin_anew() {
+        let backoffs = Backoffs::default();
+        for _ in 0..6 {
+            backoffs.failed("a", Some(1));
+        }
+        assert!(backoffs.failed("a", Some(1)) >= Duration::from_secs(64));
+        assert!(backoffs.failed("a", Some(2)) < Duration::from_secs(2));
+        backoffs.failed("a", Some(2));
+        backoffs.forget("a");
+        assert!(backoffs.failed("a", Some(2)) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn one_object_in_trouble_does_not_slow_another() {
+        let backoffs = Backoffs::default();
+        for _ in 0..9 {
+            backoffs.failed("a", None);
+        }
+        assert!(backoffs.failed("b", None) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn resync_stays_within_a_tenth_of_its_period() {
+        for _ in 0..100 {
+            let wait = resync();
+            assert!(wait >= RESYNC * 9 / 10 && wait <= RESYNC * 11 / 10, "{wait:?}");
+        }
+    }
+}

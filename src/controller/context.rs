@@ -1,0 +1,246 @@
+//! What all drivers share: the client, the ports, and what is remembered between reconciles.
+//!
+//! Nothing remembered here is needed for correctness: after a restart it is rebuilt from the API,
+//! the VM and the guest.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use futures::channel::mpsc;
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt as _};
+use safetytwin_crds::digest::Digest;
+use safetytwin_crds::{DigitalTwin, HostState};
+use tokio::sync::watch;
+
+use super::api;
+use super::backoff::Backoffs;
+use super::error::Error;
+use super::events::Events;
+use super::health::Pulse;
+use super::metrics::Metrics;
+use super::ports::{Clock, Doors, Hypervisor};
+use crate::guest::GuestDoor;
+
+/// A twin as watches deliver it: also one that does not decode.
+pub type GuardedTwin = DeserializeGuard<DigitalTwin>;
+/// A host as watches deliver it.
+pub type GuardedHost = DeserializeGuard<HostState>;
+
+/// Shared by all drivers of a controller.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The controller's own namespace: keys, credentials, lease.
+    pub namespace: String,
+    /// Hypervisors.
+    pub hypervisors: Arc<dyn Hypervisor>,
+    /// Doors to guests.
+    pub doors: Arc<dyn Doors>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Kubernetes events.
+    pub events: Events,
+    /// Prometheus metrics.
+    pub metrics: Arc<Metrics>,
+    /// Signs of life.
+    pub pulse: Arc<Pulse>,
+    /// Waits after failures.
+    pub backoffs: Backoffs,
+    /// What is remembered between reconciles.
+    pub memory: Memory,
+    /// All twins, once their watch has begun.
+    pub twins: OnceLock<Store<GuardedTwin>>,
+    /// True while this process leads and is not asked to stop.
+    pub running: watch::Receiver<bool>,
+}
+
+/// What is remembered between reconciles; lost on restart without harm.
+#[derive(Default)]
+pub struct Memory {
+    inner: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    /// One driver at a time works on a twin, by twin UID.
+    locks: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+    /// The twin's connection, by twin UID.
+    doors: HashMap<String, Arc<dyn GuestDoor>>,
+    /// What of its host a twin last saw, by twin UID.
+    seen: HashMap<String, Digest>,
+    /// Last beat of a host by our clock, by host UID.
+    beats: HashMap<String, Beat>,
+    /// Hosts whose sections are to be written again, by name.
+    resend: HashSet<String>,
+    /// When a twin's guest was last looked at in full, by twin UID.
+    audited: HashMap<String, Timestamp>,
+    /// What the VM watch saw last, by twin UID.
+    incarnations: HashMap<String, String>,
+    /// Wakes the driver of twins.
+    wake_twin: Option<mpsc::UnboundedSender<ObjectRef<GuardedTwin>>>,
+    /// Wakes the driver of hosts.
+    wake_host: Option<mpsc::UnboundedSender<ObjectRef<GuardedHost>>>,
+}
+
+/// The newest head of a host that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Boot id in the head.
+    pub boot_id: String,
+    /// Sequence in the head.
+    pub sequence: i64,
+    /// When it was first seen by our clock.
+    pub seen: Timestamp,
+}
+
+impl Memory {
+    fn inner(&self) -> MutexGuard<'_, Remembered> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock that every operation on a twin holds.
+    pub fn lock_of(&self, twin_uid: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.inner().locks.entry(twin_uid.to_owned()).or_default())
+    }
+
+    /// The twin's door, made when there is none.
+    pub fn door(&self, twin_uid: &str, doors: &dyn Doors) -> Arc<dyn GuestDoor> {
+        Arc::clone(
+            self.inner()
+                .doors
+                .entry(twin_uid.to_owned())
+                .or_insert_with(|| doors.door()),
+        )
+    }
+
+    /// Remembers what a twin sees of its host; answers whether that is new.
+    pub fn sees(&self, twin_uid: &str, sight: Digest) -> bool {
+        self.inner().seen.insert(twin_uid.to_owned(), sight) != Some(sight)
+    }
+
+    /// The last beat of a host, replaced when `head` is another one.
+    pub fn beat(&self, host_uid: &str, head: Beat) -> Beat {
+        let mut inner = self.inner();
+        match inner.beats.get(host_uid) {
+            Some(last) if last.boot_id == head.boot_id && last.sequence == head.sequence => last.clone(),
+            _ => {
+                inner.beats.insert(host_uid.to_owned(), head.clone());
+                head
+            }
+        }
+    }
+
+    /// Whether a host was seen since this process began.
+    pub fn knows_host(&self, host_uid: &str) -> bool {
+        self.inner().beats.contains_key(host_uid)
+    }
+
+    /// Asks for a resend of a host's sections.
+    pub fn want_resend(&self, host: &str) {
+        let mut inner = self.inner();
+        if inner.resend.insert(host.to_owned()) {
+            if let Some(wake) = &inner.wake_host {
+                // The receiver lives as long as the controller.
+                let _closed = wake.unbounded_send(ObjectRef::new(host));
+            }
+        }
+    }
+
+    /// Takes the wish for a resend, if there is one.
+    pub fn take_resend(&self, host: &str) -> bool {
+        self.inner().resend.remove(host)
+    }
+
+    /// When the twin's guest was last looked at in full.
+    pub fn audited(&self, twin_uid: &str) -> Option<Timestamp> {
+        self.inner().audited.get(twin_uid).copied()
+    }
+
+    /// Remembers a full look at the guest.
+    pub fn set_audited(&self, twin_uid: &str, at: Timestamp) {
+        self.inner().audited.insert(twin_uid.to_owned(), at);
+    }
+
+    /// Remembers an incarnation; answers whether another one was known before.
+    pub fn incarnated(&self, twin_uid: &str, incarnation: &str) -> bool {
+        let before = self
+            .inner()
+            .incarnations
+            .insert(twin_uid.to_owned(), incarnation.to_owned());
+        before.is_some_and(|b| b != incarnation)
+    }
+
+    /// Wakes the driver of a twin.
+    pub fn wake_twin(&self, namespace: &str, name: &str) {
+        if let Some(wake) = &self.inner().wake_twin {
+            // The receiver lives as long as the controller.
+            let _closed = wake.unbounded_send(ObjectRef::new(name).within(namespace));
+        }
+    }
+
+    /// Streams on which drivers are woken; called once, by the wiring.
+    pub fn wakers(
+        &self,
+    ) -> (
+        mpsc::UnboundedReceiver<ObjectRef<GuardedTwin>>,
+        mpsc::UnboundedReceiver<ObjectRef<GuardedHost>>,
+    ) {
+        let (twin, twins) = mpsc::unbounded();
+        let (host, hosts) = mpsc::unbounded();
+        let mut inner = self.inner();
+        inner.wake_twin = Some(twin);
+        inner.wake_host = Some(host);
+        (twins, hosts)
+    }
+
+    /// Forgets a twin that is gone.
+    pub fn forget_twin(&self, twin_uid: &str) {
+        let mut inner = self.inner();
+        inner.locks.remove(twin_uid);
+        inner.doors.remove(twin_uid);
+        inner.seen.remove(twin_uid);
+        inner.audited.remove(twin_uid);
+        inner.incarnations.remove(twin_uid);
+    }
+
+    /// Forgets a host that is gone.
+    pub fn forget_host(&self, host_uid: &str) {
+        self.inner().beats.remove(host_uid);
+    }
+}
+
+impl Context {
+    /// All twins that decode: from the watch's store when there is one, else listed.
+    pub async fn all_twins(&self) -> Result<Vec<Arc<DigitalTwin>>, Error> {
+        if let Some(store) = self.twins.get() {
+            // An error means that the watch is gone: the controller stops.
+            let _gone = store.wait_until_ready().await;
+            let decoded = |t: &Arc<GuardedTwin>| t.0.as_ref().ok().cloned().map(Arc::new);
+            return Ok(store.state().iter().filter_map(decoded).collect());
+        }
+        let twins: Api<GuardedTwin> = Api::all(self.client.clone());
+        let list = api::within("list twins", twins.list(&kube::api::ListParams::default())).await?;
+        Ok(list
+            .items
+            .into_iter()
+            .filter_map(|t| t.0.ok().map(Arc::new))
+            .collect())
+    }
+
+    /// Whether this process may still act; else why not.
+    pub fn may_act(&self) -> Result<(), Error> {
+        if *self.running.borrow() {
+            Ok(())
+        } else {
+            Err(Error::Stopped("the controller stops or leads no longer"))
+        }
+    }
+}
+
+/// `namespace/name` of a twin.
+pub fn full_name(twin: &DigitalTwin) -> String {
+    format!("{}/{}", twin.namespace().unwrap_or_default(), twin.name_any())
+}

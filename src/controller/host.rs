@@ -1,0 +1,176 @@
+//! Driver of HostState: Fresh or Stale, which twins refer to it, resend requests, and its end.
+//!
+//! It runs at every beat but writes on transitions only. Stale means no new head for
+//! max(3 × interval, 30 s) by the controller's own clock; a timer per host notices it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt as _};
+use safetytwin_crds::condition::{Verdict, types};
+use safetytwin_crds::names::{AGENT_MANAGER, CONTROLLER_MANAGER, printable};
+use safetytwin_crds::section::{Slot, object_name};
+use safetytwin_crds::{Conditions as _, HostSection, HostState, HostStateStatus};
+
+use super::api;
+use super::context::{Beat, Context, full_name};
+use super::error::Error;
+
+/// A head is never stale sooner than this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the state of a silent host without twins is kept.
+const RETAIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Most twins named in a host's status.
+const MAX_TWINS: usize = 100;
+
+/// One look at a host.
+pub async fn reconcile(host: Arc<HostState>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let now = ctx.clock.now();
+    let twins = twins_of(&ctx, &host.name_any()).await?;
+    let quiet_since = last_beat(&ctx, &host, now);
+    let quiet = now.duration_since(quiet_since);
+    if twins.is_empty() && quiet > RETAIN {
+        return forget(&ctx, &host).await;
+    }
+    let limit = patience(host.spec.interval_seconds);
+    let mut status = host.status.clone().unwrap_or_default();
+    status.twins = twins;
+    status
+        .conditions
+        .set(types::FRESH, freshness(&host, quiet, limit), None, now);
+    request_resend(&ctx, &host, &mut status);
+    if host.status.as_ref() != Some(&status) {
+        write(&ctx, &host, status).await?;
+    }
+    let left = limit.saturating_sub(quiet.unsigned_abs());
+    Ok(Action::requeue(if left.is_zero() {
+        super::backoff::resync()
+    } else {
+        left + Duration::from_millis(100)
+    }))
+}
+
+/// How long a host may be silent.
+pub fn patience(interval_seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(interval_seconds).unwrap_or(0) * 3).max(LEAST_PATIENCE)
+}
+
+fn freshness(host: &HostState, quiet: SignedDuration, limit: Duration) -> Verdict {
+    if quiet.unsigned_abs() <= limit {
+        Verdict::yes("Beating", "")
+    } else {
+        Verdict::no(
+            "HostStateStale",
+            format!(
+                "no beat for more than {} s: last was {}; check twin-agent on the host",
+                limit.as_secs(),
+                printable(&host.spec.observed_time, 40)
+            ),
+        )
+    }
+}
+
+/// When the newest head was first seen. Right after the start that is when the API server stored it.
+fn last_beat(ctx: &Context, host: &HostState, now: Timestamp) -> Timestamp {
+    let uid = host.uid().unwrap_or_default();
+    let seen = if ctx.memory.knows_host(&uid) {
+        now
+    } else {
+        stored(host).unwrap_or(now)
+    };
+    let head = Beat {
+        boot_id: host.spec.boot_id.clone(),
+        sequence: host.spec.sequence,
+        seen,
+    };
+    ctx.memory.beat(&uid, head).seen
+}
+
+/// When the agent's last write was stored, by the API server's clock.
+fn stored(host: &HostState) -> Option<Timestamp> {
+    let written = host
+        .managed_fields()
+        .iter()
+        .filter(|f| f.manager.as_deref() == Some(AGENT_MANAGER) && f.subresource.is_none())
+        .filter_map(|f| f.time.as_ref().map(|t| t.0))
+        .max();
+    written.or_else(|| host.creation_timestamp().map(|t| t.0))
+}
+
+async fn twins_of(ctx: &Context, host: &str) -> Result<Vec<String>, Error> {
+    let mut names: Vec<String> = ctx
+        .all_twins()
+        .await?
+        .iter()
+        .filter(|t| t.spec.host_ref.name == host)
+        .map(|t| full_name(t))
+        .collect();
+    names.sort();
+    names.truncate(MAX_TWINS);
+    Ok(names)
+}
+
+/// Puts a new token in the status when a resend is wanted and the last one was answered.
+fn request_resend(ctx: &Context, host: &HostState, status: &mut HostStateStatus) {
+    let pending = status.resend_request.is_some() && status.resend_request != host.spec.resend_answered;
+    if !pending && ctx.memory.take_resend(&host.name_any()) {
+        status.resend_request = Some(format!("{:016x}", rand::random::<u64>()));
+    }
+}
+
+/// Server-side apply without a precondition: the agent rewrites the object every beat.
+async fn write(ctx: &Context, host: &HostState, status: HostStateStatus) -> Result<(), Error> {
+    let hosts: Api<HostState> = Api::all(ctx.client.clone());
+    let body = serde_json::json!({
+        "apiVersion": "safetytwin.com/v1alpha1",
+        "kind": "HostState",
+        "metadata": {"name": host.name_any(), "uid": host.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(CONTROLLER_MANAGER).force();
+    let patch = Patch::Apply(&body);
+    api::within(
+        "write the host's status",
+        hosts.patch_status(&host.name_any(), &params, &patch),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Removes the state of a host that is silent for long and that no twin refers to.
+async fn forget(ctx: &Context, host: &HostState) -> Result<Action, Error> {
+    let sections: Api<HostSection> = Api::all(ctx.client.clone());
+    for section in &host.spec.sections {
+        for part in 0..section.parts.len() {
+            for slot in [Slot::A, Slot::B] {
+                let name = object_name(host.spec.host.as_str(), section.name, part, slot);
+                api::delete("delete a section", &sections, &name, None).await?;
+            }
+        }
+    }
+    let hosts: Api<HostState> = Api::all(ctx.client.clone());
+    api::delete(
+        "delete the host's state",
+        &hosts,
+        &host.name_any(),
+        host.uid().as_deref(),
+    )
+    .await?;
+    ctx.memory.forget_host(&host.uid().unwrap_or_default());
+    tracing::info!(host = host.name_any(), "deleted the state of a silent host");
+    Ok(Action::await_change())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_may_miss_three_beats_and_at_least_half_a_minute() {
+        assert_eq!(patience(1), Duration::from_secs(30));
+        assert_eq!(patience(60), Duration::from_secs(180));
+    }
+}

@@ -1,0 +1,13 @@
+pub mod api;
+pub mod backoff;
+pub mod class;
+pub mod context;
+pub mod error;
+pub mod events;
+pub mod health;
+pub mod host;
+pub mod keys;
+pub mod leader;
+pub mod metrics;
+pub mod ports;
+pub mod sections;
