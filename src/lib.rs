@@ -8,6 +8,7 @@
 //! [`vm::TwinVm`] and [`guest::Guest`]) → status (writes). Imports only flow that way;
 //! `tests/layout.rs` fails on any other.
 
+pub mod cli;
 pub mod controller;
 pub mod execute;
 pub mod facts;

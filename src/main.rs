@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! Entry point of `twin`, also installed as `kubectl-twin`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    safetytwin::cli::main()
+}

@@ -4,7 +4,7 @@
 //! the VM and the guest.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use futures::channel::mpsc;
 use jiff::Timestamp;
@@ -22,7 +22,8 @@ use super::events::Events;
 use super::health::Pulse;
 use super::metrics::Metrics;
 use super::ports::{Clock, Doors, Hypervisor};
-use crate::guest::GuestDoor;
+use crate::guest::{Guest, GuestAddress, GuestDoor};
+use crate::vm::TwinVm;
 
 /// A twin as watches deliver it: also one that does not decode.
 pub type GuardedTwin = DeserializeGuard<DigitalTwin>;
@@ -77,12 +78,35 @@ struct Remembered {
     resend: HashSet<String>,
     /// When a twin's guest was last looked at in full, by twin UID.
     audited: HashMap<String, Timestamp>,
-    /// What the VM watch saw last, by twin UID.
-    incarnations: HashMap<String, String>,
+    /// VMs that drivers have opened, by twin UID.
+    watched: HashMap<String, Watched>,
+    /// Which incarnation of the machine was seen last, by twin UID.
+    machines: HashMap<String, String>,
+    /// Which boot of the guest was seen last, by twin UID.
+    boots: HashMap<String, String>,
+    /// The connection on which the boot was asked for, by twin UID.
+    connections: HashMap<String, Weak<dyn Guest>>,
     /// Wakes the driver of twins.
     wake_twin: Option<mpsc::UnboundedSender<ObjectRef<GuardedTwin>>>,
     /// Wakes the driver of hosts.
     wake_host: Option<mpsc::UnboundedSender<ObjectRef<GuardedHost>>>,
+}
+
+/// A VM that a driver has opened, and the way into its guest.
+#[derive(Clone)]
+pub struct Watched {
+    /// UID of the twin.
+    pub uid: String,
+    /// Namespace of the twin.
+    pub namespace: String,
+    /// Name of the twin.
+    pub name: String,
+    /// The VM.
+    pub vm: Arc<dyn TwinVm>,
+    /// The way to the guest.
+    pub door: Arc<dyn GuestDoor>,
+    /// Where the guest is.
+    pub address: GuestAddress,
 }
 
 /// The newest head of a host that was seen.
@@ -164,13 +188,47 @@ impl Memory {
         self.inner().audited.insert(twin_uid.to_owned(), at);
     }
 
-    /// Remembers an incarnation; answers whether another one was known before.
-    pub fn incarnated(&self, twin_uid: &str, incarnation: &str) -> bool {
+    /// Remembers a VM for the VM watch.
+    pub fn watch_vm(&self, watched: Watched) {
+        self.inner().watched.insert(watched.uid.clone(), watched);
+    }
+
+    /// VMs that drivers have opened.
+    pub fn watched(&self) -> Vec<Watched> {
+        self.inner().watched.values().cloned().collect()
+    }
+
+    /// Remembers an incarnation of the machine; answers whether another one was known before.
+    pub fn saw_machine(&self, twin_uid: &str, incarnation: &str) -> bool {
         let before = self
             .inner()
-            .incarnations
+            .machines
             .insert(twin_uid.to_owned(), incarnation.to_owned());
         before.is_some_and(|b| b != incarnation)
+    }
+
+    /// Remembers a boot of the guest; answers whether another one was known before.
+    pub fn saw_boot(&self, twin_uid: &str, boot_id: &str) -> bool {
+        let before = self.inner().boots.insert(twin_uid.to_owned(), boot_id.to_owned());
+        before.is_some_and(|b| b != boot_id)
+    }
+
+    /// The boot of the guest that was seen last.
+    pub fn boot_of(&self, twin_uid: &str) -> Option<String> {
+        self.inner().boots.get(twin_uid).cloned()
+    }
+
+    /// Whether `guest` is another connection than the last one; remembers it.
+    pub fn is_new_connection(&self, twin_uid: &str, guest: &Arc<dyn Guest>) -> bool {
+        let mut inner = self.inner();
+        let known = inner.connections.get(twin_uid).and_then(Weak::upgrade);
+        if known.is_some_and(|known| Arc::ptr_eq(&known, guest)) {
+            return false;
+        }
+        inner
+            .connections
+            .insert(twin_uid.to_owned(), Arc::downgrade(guest));
+        true
     }
 
     /// Wakes the driver of a twin.
@@ -203,7 +261,10 @@ impl Memory {
         inner.doors.remove(twin_uid);
         inner.seen.remove(twin_uid);
         inner.audited.remove(twin_uid);
-        inner.incarnations.remove(twin_uid);
+        inner.watched.remove(twin_uid);
+        inner.machines.remove(twin_uid);
+        inner.boots.remove(twin_uid);
+        inner.connections.remove(twin_uid);
     }
 
     /// Forgets a host that is gone.

@@ -52,10 +52,7 @@ impl Events {
             secondary: None,
         };
         let reference = about.object_ref(&());
-        let written = tokio::time::timeout(
-            super::api::DEADLINE,
-            self.recorder.publish(&event, &reference),
-        );
+        let written = tokio::time::timeout(super::api::DEADLINE, self.recorder.publish(&event, &reference));
         match written.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(reason, %error, "failed to write an event"),

@@ -1,0 +1,113 @@
+//! The command line: one verb per file, each with its arguments and its `run`.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
+//! 2 wrong use (clap). A reader that goes away (`| head`) is no failure.
+
+mod client;
+mod completion;
+mod controller;
+mod crds;
+mod host;
+pub mod output;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry;
+use output::Format;
+
+/// Keeps a live digital twin of a Linux host.
+#[derive(Debug, Parser)]
+#[command(name = "twin", bin_name = "twin", version, max_term_width = 100)]
+pub struct Cli {
+    /// How results are written.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Path of a kubeconfig; without it KUBECONFIG, ~/.kube/config, or the pod's service account.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<std::path::PathBuf>,
+    /// Namespace; without it the one of the kubeconfig.
+    #[arg(short, long, global = true, value_name = "NAME")]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs the controller.
+    Controller(controller::Args),
+    /// Shows twins and what is not replicated.
+    Status(status::Args),
+    /// Shows hosts and what they run.
+    #[command(subcommand)]
+    Host(host::Verb),
+    /// Prints the CustomResourceDefinitions.
+    Crds(crds::Args),
+    /// Prints a completion script for a shell.
+    Completion(completion::Args),
+}
+
+/// Parses the command line, runs the verb and answers the exit code.
+pub fn main() -> ExitCode {
+    // kube and russh both bring rustls users; whoever is first would choose. Fails only when
+    // something installed one before.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let level = match cli.verb {
+        Verb::Controller(_) => "info",
+        _ => "warn",
+    };
+    telemetry::init(level);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: failed to start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let cluster = client::Cluster {
+        kubeconfig: cli.kubeconfig,
+        namespace: cli.namespace,
+    };
+    match cli.verb {
+        Verb::Controller(args) => controller::run(args, cluster).await,
+        Verb::Status(args) => status::run(args, &cluster, cli.output).await,
+        Verb::Host(verb) => host::run(verb, &cluster, cli.output).await,
+        Verb::Crds(args) => crds::run(&args, cli.output),
+        Verb::Completion(args) => completion::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("twin "), "{}", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The frame around every reconcile: objects that do not decode, errors, panics, back-off, metrics.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+
+use super::backoff;
+use super::context::Context;
+use super::error::Error;
+
+/// Runs `reconcile` for a watched object. Never fails: an error becomes a wait.
+///
+/// An object that does not decode waits for a change; the others go on. A panic ends this reconcile
+/// only and counts as a transient failure.
+pub async fn drive<K, F, R>(
+    kind: &'static str,
+    object: Arc<DeserializeGuard<K>>,
+    ctx: Arc<Context>,
+    reconcile: F,
+) -> Result<Action, Infallible>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    F: FnOnce(Arc<K>, Arc<Context>) -> R,
+    R: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    ctx.pulse.beat(kind);
+    let object = match &object.0 {
+        Ok(object) => Arc::new(object.clone()),
+        Err(invalid) => {
+            let name = invalid.metadata.name.as_deref().unwrap_or_default();
+            tracing::error!(kind, name, error = %invalid, "refused an object that does not decode");
+            ctx.metrics.reconciled(kind, Default::default(), Some("Invalid"));
+            return Ok(Action::requeue(backoff::resync()));
+        }
+    };
+    let meta = object.meta();
+    let uid = meta.uid.clone().unwrap_or_default();
+    let (name, generation) = (meta.name.clone().unwrap_or_default(), meta.generation);
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    let begun = Instant::now();
+    let outcome = match tokio::spawn(reconcile(object, Arc::clone(&ctx))).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::NotYet {
+            reason: "Panicked",
+            message: "a reconcile ended in a panic; this is a bug of the controller".into(),
+        }),
+    };
+    let failure = outcome.as_ref().err().map(Error::reason);
+    ctx.metrics.reconciled(kind, begun.elapsed(), failure);
+    Ok(match outcome {
+        Ok(action) => {
+            ctx.backoffs.forget(&uid);
+            action
+        }
+        Err(error) if error.is_conflict() => Action::requeue(backoff::FIRST / 5),
+        Err(Error::Stopped(why)) => {
+            tracing::info!(kind, namespace, name, why, "left unfinished; resumes later");
+            Action::requeue(backoff::FIRST)
+        }
+        Err(error) => {
+            let wait = if error.is_transient() {
+                ctx.backoffs.failed(&uid, generation)
+            } else {
+                backoff::resync()
+            };
+            tracing::warn!(kind, namespace, name, reason = error.reason(), wait_s = wait.as_secs(), %error, "failed to reconcile");
+            Action::requeue(wait)
+        }
+    })
+}
