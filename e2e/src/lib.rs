@@ -1,1 +1,3 @@
 //! The lab harness.
+
+pub mod api_server;
