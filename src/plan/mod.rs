@@ -1,9 +1,22 @@
 //! PURE: what to do about a twin. No async, no clock, no client; every fact is an argument.
 //!
 //! ```text
-//! host items + spec ──selection──▶ desired (rendered) ──diff with manifest──▶ Changes
-//! Changes + guest facts ──steps──▶ Vec<Step>, run by `execute`
+//! host items + spec ──selection──▶ desired (rendered) ──diff with manifest──▶ Diff
+//! Changes + guest facts ──steps──▶ StepPlan, run by `execute`
 //! ```
+//! Total and deterministic: same arguments, same answer; no input panics.
+
+pub mod desired;
+pub mod diff;
+pub mod preflight;
+pub mod removal;
+pub mod selection;
+pub mod steps;
+
+pub use desired::desired;
+pub use diff::{Diff, diff};
+pub use removal::{Observation, WaitingOn};
+pub use steps::{StepPlan, steps};
 
 use safetytwin_crds::item::{ContainerItem, ProcessItem, UnitItem};
 use safetytwin_crds::manifest::{Manifest, ManifestItem};
@@ -88,7 +101,7 @@ pub enum Step {
     MakeAccounts(Accounts),
     /// Stop units of removed items.
     StopRemoved(Vec<UnitName>),
-    /// Disable units of removed items that we enabled.
+    /// Disable units: of removed items that we enabled, and those that the host has disabled.
     Disable(Vec<UnitName>),
     /// Remove files of removed items and files that an item no longer has.
     RemoveFiles(Vec<String>),

@@ -1,0 +1,190 @@
+//! Options of `create`: what of a container's settings a twin takes over, and what it leaves out.
+
+use std::collections::BTreeSet;
+
+use safetytwin_crds::item::container::Mount;
+use safetytwin_crds::item::{ContainerItem, Reason};
+use safetytwin_crds::names::{ContainerName, printable};
+
+use super::Network;
+use crate::render::directives::CHANNEL_PORT;
+use crate::render::process::is_clean_path;
+use crate::render::{Refusal, Rendered};
+
+/// Capabilities that reach beyond a container into the twin's kernel (capabilities(7)): never added.
+const NEVER_ADDED: &[&str] = &[
+    "ALL",
+    "BPF",
+    "DAC_READ_SEARCH",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "PERFMON",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_MODULE",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_TIME",
+    "WAKE_ALARM",
+];
+
+/// Options as whole words; what is left out is noted in `rendered`.
+pub(super) fn options(item: &ContainerItem, rendered: &mut Rendered) -> Result<Vec<String>, Refusal> {
+    let mut words = Vec::new();
+    let text = |what: &str, value: &str| -> Result<(), Refusal> {
+        if value.len() <= 4096 && !value.chars().any(char::is_control) {
+            Ok(())
+        } else {
+            Err(Refusal::invalid(format!(
+                "its {what} has control characters or is too long"
+            )))
+        }
+    };
+    text("user", &item.user)?;
+    if !item.user.is_empty() {
+        words.push(format!("--user={}", item.user));
+    }
+    text("working directory", &item.working_directory)?;
+    if !item.working_directory.is_empty() {
+        words.push(format!("--workdir={}", item.working_directory));
+    }
+    if item.memory_bytes > 0 {
+        words.push(format!("--memory={}", item.memory_bytes));
+    }
+    if item.cpu_milli > 0 {
+        words.push(format!(
+            "--cpus={}.{:03}",
+            item.cpu_milli / 1000,
+            item.cpu_milli % 1000
+        ));
+    }
+    if item.privileged {
+        rendered.substitute(Reason::NotPermitted, "runs without privileged");
+    }
+    capabilities(item, rendered, &mut words);
+    for (key, value) in &item.labels {
+        text("label", key)?;
+        if !key.is_empty() && !key.contains('=') {
+            words.push(format!("--label={key}={value}"));
+        }
+    }
+    ports(item, rendered, &mut words);
+    for mount in &item.mounts {
+        match mount_option(mount) {
+            Ok(word) => words.push(word),
+            Err(why) => rendered.substitute(
+                Reason::NotPermitted,
+                format!("mount at {} left out: {why}", printable(&mount.target, 60)),
+            ),
+        }
+    }
+    Ok(words)
+}
+
+fn capabilities(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<String>) {
+    let short = |name: &str| name.strip_prefix("CAP_").unwrap_or(name).to_owned();
+    let known = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b == b'_' || b.is_ascii_digit())
+    };
+    for name in item.cap_add.iter().map(|n| short(n)) {
+        if known(&name) && !NEVER_ADDED.contains(&name.as_str()) {
+            words.push(format!("--cap-add={name}"));
+        } else {
+            let detail = format!("capability {} left out", printable(&name, 40));
+            rendered.substitute(Reason::NotPermitted, detail);
+        }
+    }
+    for name in item.cap_drop.iter().map(|n| short(n)).filter(|n| known(n)) {
+        words.push(format!("--cap-drop={name}"));
+    }
+}
+
+/// Published ports. An address of the host does not exist in the twin; only loopback keeps its
+/// meaning. Port 22 is the twin's own.
+fn ports(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<String>) {
+    let mut published = BTreeSet::new();
+    for port in &item.ports {
+        let protocol = port.protocol.as_str();
+        let why = if !matches!(protocol, "tcp" | "udp" | "sctp") || port.container_port == 0 {
+            Some("not a port that can be published")
+        } else if protocol == "tcp" && port.host_port.to_string() == CHANNEL_PORT {
+            Some("it is the twin's own way in")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let detail = format!("port {} left out: {why}", port.host_port);
+            rendered.substitute(Reason::NotPermitted, detail);
+            continue;
+        }
+        let host = match port.host_port {
+            0 => String::new(),
+            port => format!("{port}:"),
+        };
+        let address = match port.host_ip.as_str() {
+            "127.0.0.1" => "127.0.0.1:",
+            "::1" => "[::1]:",
+            _ => "",
+        };
+        // Docker lists a port once for each family.
+        published.insert(format!(
+            "--publish={address}{host}{}/{protocol}",
+            port.container_port
+        ));
+    }
+    words.extend(published);
+}
+
+fn mount_option(mount: &Mount) -> Result<String, &'static str> {
+    // The option's value is read as CSV.
+    if !is_clean_path(&mount.target) || mount.target.contains([',', '"', '=']) || mount.target == "/" {
+        return Err("its target is not a plain absolute path");
+    }
+    let read_only = if mount.read_only { ",readonly" } else { "" };
+    match mount.kind.as_str() {
+        "volume" if mount.source.parse::<ContainerName>().is_ok() => Ok(format!(
+            "--mount=type=volume,source={},target={}{read_only}",
+            mount.source, mount.target
+        )),
+        "volume" => Err("its volume has no acceptable name"),
+        "tmpfs" => Ok(format!("--mount=type=tmpfs,target={}", mount.target)),
+        "bind" => Err("files of the host do not exist in the twin"),
+        _ => Err("an unknown kind of mount"),
+    }
+}
+
+/// Networks to make and to join, the one of `network_mode` first. The host's own network and
+/// another container's are left out.
+pub(super) fn networks<'a>(item: &'a ContainerItem, rendered: &mut Rendered) -> Vec<Network<'a>> {
+    let mode = item.network_mode.as_str();
+    if mode == "host" || mode.starts_with("container:") {
+        rendered.substitute(
+            Reason::NotPermitted,
+            format!("network {} left out", printable(mode, 60)),
+        );
+        return Vec::new();
+    }
+    if mode == "none" {
+        return Vec::new();
+    }
+    let builtin = |name: &str| matches!(name, "bridge" | "default" | "podman" | "host" | "none");
+    let mut networks: Vec<Network<'a>> = item
+        .networks
+        .iter()
+        .filter(|(name, _)| !builtin(name) && name.parse::<ContainerName>().is_ok())
+        .map(|(name, aliases)| Network {
+            name,
+            aliases: aliases
+                .iter()
+                .map(String::as_str)
+                .filter(|a| a.parse::<ContainerName>().is_ok())
+                .collect(),
+        })
+        .collect();
+    networks.sort_by_key(|n| (n.name != mode, n.name));
+    networks
+}
