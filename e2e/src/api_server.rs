@@ -171,11 +171,13 @@ fn keep(commands: Vec<Command>) -> Result<()> {
     let (started, outcome) = mpsc::channel();
     std::thread::spawn(move || {
         let children: std::io::Result<Vec<_>> = commands.into_iter().map(|mut c| c.spawn()).collect();
-        let keep = children.is_ok();
+        let alive = children.is_ok();
         // The receiver waits below; it cannot be gone.
         let _ = started.send(children);
-        while keep {
-            std::thread::park();
+        if alive {
+            loop {
+                std::thread::park();
+            }
         }
     });
     outcome

@@ -10,6 +10,7 @@ mod crds;
 mod host;
 pub mod output;
 mod status;
+mod uninstall_check;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Verb {
     Host(host::Verb),
     /// Prints the CustomResourceDefinitions.
     Crds(crds::Args),
+    /// Fails while twins exist, naming them.
+    UninstallCheck(uninstall_check::Args),
     /// Prints a completion script for a shell.
     Completion(completion::Args),
 }
@@ -88,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Status(args) => status::run(args, &cluster, cli.output).await,
         Verb::Host(verb) => host::run(verb, &cluster, cli.output).await,
         Verb::Crds(args) => crds::run(&args, cli.output),
+        Verb::UninstallCheck(args) => uninstall_check::run(&args, &cluster).await,
         Verb::Completion(args) => completion::run(&args),
     }
 }
