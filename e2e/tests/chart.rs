@@ -3,6 +3,9 @@
 // Tests may fail by panicking, also in what several of them share.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "chart/admission.rs"]
+mod admission;
+
 use std::process::Output;
 use std::sync::LazyLock;
 
