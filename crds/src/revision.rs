@@ -23,6 +23,10 @@ pub struct Content {
     pub items: Vec<DesiredItem>,
     /// Items that were left out, sorted by id.
     pub excluded: Vec<NotReplicated>,
+    /// Items that left the host for good when this was decided, sorted: what is in the guest and in neither
+    /// list stays there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<ItemId>,
 }
 
 /// An item as it is to be in the twin. One unit of the guest carries it.

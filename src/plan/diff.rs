@@ -54,6 +54,26 @@ impl Changes {
     }
 }
 
+/// What decides how an item stands.
+#[derive(Clone, Copy)]
+struct Criteria<'a> {
+    content: &'a Content,
+    manifest: &'a Manifest,
+    re_render: Option<&'a str>,
+    now: Timestamp,
+}
+
+impl<'a> From<&DiffInput<'a>> for Criteria<'a> {
+    fn from(input: &DiffInput<'a>) -> Self {
+        Self {
+            content: input.content,
+            manifest: input.manifest,
+            re_render: input.re_render,
+            now: input.now,
+        }
+    }
+}
+
 /// How one desired item stands to what the guest has of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -61,6 +81,34 @@ enum Standing {
     Changed,
     /// Failed, and not due before this time.
     BackedOff(Timestamp),
+}
+
+/// The changes of an operation whose revision is recorded: from the revision and the manifest alone, so that an
+/// interrupted apply is finished as it was decided, whatever the host says meanwhile.
+pub fn recorded(content: &Content, manifest: &Manifest, re_render: Option<&str>, now: Timestamp) -> Changes {
+    let criteria = Criteria {
+        content,
+        manifest,
+        re_render,
+        now,
+    };
+    let mut changes = Changes::default();
+    for (item, placed) in pairs(&content.items, &manifest.items) {
+        match placed.map(|placed| (standing(&criteria, item, placed), placed)) {
+            None => changes.added.push(item.clone()),
+            Some((Standing::Changed, _)) => changes.changed.push(item.clone()),
+            Some((_, placed)) => changes.untouched.push(placed.clone()),
+        }
+    }
+    let wanted = |id| content.items.binary_search_by(|item| item.id.cmp(id)).is_ok();
+    for placed in manifest.items.iter().filter(|placed| !wanted(&placed.id)) {
+        let list = match content.removed.binary_search(&placed.id) {
+            Ok(_) => &mut changes.removed,
+            Err(_) => &mut changes.kept,
+        };
+        list.push(placed.clone());
+    }
+    changes
 }
 
 /// Compares content and manifest; judges removals.
@@ -72,7 +120,7 @@ pub fn diff(input: &DiffInput<'_>) -> Diff {
             changes.added.push(item.clone());
             continue;
         };
-        match standing(input, item, placed) {
+        match standing(&input.into(), item, placed) {
             Standing::Changed => changes.changed.push(item.clone()),
             Standing::Untouched => changes.untouched.push(placed.clone()),
             Standing::BackedOff(until) => {
@@ -110,11 +158,11 @@ pub fn in_sync(input: &DiffInput<'_>) -> bool {
             .iter()
             .zip(&input.manifest.items)
             .all(|(item, placed)| {
-                item.id == placed.id && standing(input, item, placed) == Standing::Untouched
+                item.id == placed.id && standing(&input.into(), item, placed) == Standing::Untouched
             })
 }
 
-fn standing(input: &DiffInput<'_>, item: &DesiredItem, placed: &ManifestItem) -> Standing {
+fn standing(input: &Criteria<'_>, item: &DesiredItem, placed: &ManifestItem) -> Standing {
     let same = item.rendered_digest == placed.rendered_digest;
     if !same && !is_only_newer_renderer(input, item, placed) {
         return Standing::Changed;
@@ -128,7 +176,7 @@ fn standing(input: &DiffInput<'_>, item: &DesiredItem, placed: &ManifestItem) ->
     }
 }
 
-fn is_only_newer_renderer(input: &DiffInput<'_>, item: &DesiredItem, placed: &ManifestItem) -> bool {
+fn is_only_newer_renderer(input: &Criteria<'_>, item: &DesiredItem, placed: &ManifestItem) -> bool {
     item.item_digest == placed.item_digest
         && placed.run == item.run
         && input.content.renderer > placed.renderer

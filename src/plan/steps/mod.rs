@@ -128,6 +128,27 @@ pub fn steps(input: &StepInput<'_>) -> StepPlan {
     }
 }
 
+/// The manifest after an operation that could not be finished and was taken back: what was there stays, and the
+/// changed items are set aside, half of them for twice as long, so that the next attempts find the culprit.
+pub fn quarantine(input: &StepInput<'_>, message: &str) -> Manifest {
+    let refusal = Refusal::new(Reason::FailedToApply, message);
+    let mut items: Vec<ManifestItem> = input.changes.untouched.clone();
+    items.extend(input.changes.kept.iter().chain(&input.changes.removed).cloned());
+    let asked = input.changes.added.iter().chain(&input.changes.changed);
+    let half = (input.changes.added.len() + input.changes.changed.len()).div_ceil(2);
+    items.extend(asked.enumerate().map(|(place, item)| {
+        let later = if place < half {
+            SignedDuration::ZERO
+        } else {
+            FIRST_RETRY
+        };
+        let now = input.now.checked_add(later).unwrap_or(input.now);
+        not_placed(&StepInput { now, ..*input }, item, &refusal)
+    }));
+    items.sort_by(|a, b| a.id.cmp(&b.id));
+    manifest(input, items)
+}
+
 /// The order of design §4; steps without content are left out.
 fn order(work: Work<'_>, has_effects: bool, manifest: Manifest) -> Vec<Step> {
     if !has_effects {
