@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
-use safetytwin_crds::digitaltwin::PendingRemoval;
+use safetytwin_crds::digitaltwin::{PendingRemoval, Replicate};
 use safetytwin_crds::manifest::{Manifest, ManifestItem};
 use safetytwin_crds::revision::{Content, DesiredItem};
 
@@ -28,6 +28,8 @@ pub struct DiffInput<'a> {
     pub pending: Option<&'a PendingRemoval>,
     /// Value of the annotation `safetytwin.com/approve-removal`.
     pub approved: Option<&'a str>,
+    /// `spec.replicate`: items of a kind that it leaves out are removed at once.
+    pub replicate: &'a Replicate,
     /// `spec.reRender`.
     pub re_render: Option<&'a str>,
     /// Now, for retries of failed items.
@@ -136,6 +138,7 @@ pub fn diff(input: &DiffInput<'_>) -> Diff {
         observation: input.observation,
         pending: input.pending,
         approved: input.approved,
+        replicate: input.replicate,
     });
     changes.removed = removals.removed;
     changes.kept = removals.kept;

@@ -8,10 +8,16 @@
 
 pub mod desired;
 pub mod diff;
+pub mod number;
+pub mod point_mode;
 pub mod preflight;
+pub mod quantity;
 pub mod removal;
+pub mod retention;
 pub mod selection;
+pub mod status;
 pub mod steps;
+pub mod summary;
 
 pub use desired::desired;
 pub use diff::{Diff, diff};

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use safetytwin_crds::digest::Digest;
-use safetytwin_crds::digitaltwin::PendingRemoval;
+use safetytwin_crds::digitaltwin::{PendingRemoval, Replicate};
 use safetytwin_crds::item::{ItemId, ItemKind, Reason};
 use safetytwin_crds::manifest::{Manifest, ManifestItem};
 use safetytwin_crds::names::printable;
@@ -87,6 +87,8 @@ pub struct RemovalInput<'a> {
     pub pending: Option<&'a PendingRemoval>,
     /// Value of the annotation that approves a mass removal.
     pub approved: Option<&'a str>,
+    /// `spec.replicate`: items of a kind that it leaves out are removed at once.
+    pub replicate: &'a Replicate,
 }
 
 /// Judges every item of the manifest that is not in the content.
@@ -99,7 +101,7 @@ pub fn judge(input: &RemovalInput<'_>) -> Removals {
         let name = printable(&item.id.to_string(), 300);
         if has(input.content, &item.id) {
             continue;
-        } else if excluded.contains(name.as_str()) {
+        } else if excluded.contains(name.as_str()) || !is_replicated(input.replicate, item.id.kind) {
             removals.removed.push(item.clone());
         } else if present.contains(name.as_str()) || !is_missing(input.items, &item.id) {
             removals.kept.push(item.clone());
@@ -122,6 +124,14 @@ fn excluded_by_user(content: &Content) -> BTreeSet<&str> {
         .filter(|e| e.reason == Reason::Excluded)
         .map(|e| e.item.as_str())
         .collect()
+}
+
+fn is_replicated(replicate: &Replicate, kind: ItemKind) -> bool {
+    match kind {
+        ItemKind::Unit => replicate.services.is_some(),
+        ItemKind::Container => replicate.containers.is_some(),
+        ItemKind::Process => replicate.processes.is_some(),
+    }
 }
 
 /// Whether the host, by a whole list, does not have the item.

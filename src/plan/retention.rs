@@ -1,0 +1,213 @@
+//! Which restore points go (design §6): automatic ones beyond `keepLast`; never a pinned, in-use or
+//! last good one, never the newest.
+//!
+//! Points form a tree, one branch of which the present is built on. A branch point cannot be removed
+//! while a dead branch hangs on it, so dead branches go leaf-first, and what must stay on one keeps
+//! its ancestors there. Removal has two phases: the object is deleted, then its finalizer removes
+//! the point; [`prune`] answers the order of the first phase.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A point as retention sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointInfo {
+    /// Name of the point.
+    pub name: String,
+    /// The point before it.
+    pub parent: Option<String>,
+    /// The present is built on it.
+    pub current: bool,
+    /// Operation number; orders points by age.
+    pub number: i64,
+    /// Made by the controller before an apply; only these are ever pruned.
+    pub automatic: bool,
+    /// A user pinned it.
+    pub pinned: bool,
+    /// Something needs it: an operation, a restore, a clone.
+    pub in_use: bool,
+    /// It is whole and can be restored.
+    pub ready: bool,
+}
+
+/// Names of points to remove, in an order in which each can be removed when it is its turn.
+pub fn prune(points: &[PointInfo], keep_last: usize) -> Vec<String> {
+    let mut wanted = surplus(points, keep_last);
+    let active = active_chain(points);
+    let mut left: BTreeMap<&str, &PointInfo> = points.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut order = Vec::new();
+    // Removing one point can make another removable; each round removes one, so this ends.
+    while let Some(name) = next_removable(&wanted, &left, &active, points) {
+        wanted.remove(name);
+        left.remove(name);
+        order.push(name.to_owned());
+    }
+    order
+}
+
+/// Automatic points beyond the newest `keep_last` that nothing protects.
+fn surplus(points: &[PointInfo], keep_last: usize) -> BTreeSet<&str> {
+    let newest = points.iter().max_by_key(|p| p.number).map(|p| p.name.as_str());
+    let last_good = points
+        .iter()
+        .filter(|p| p.ready)
+        .max_by_key(|p| p.number)
+        .map(|p| p.name.as_str());
+    let mut automatic: Vec<&PointInfo> = points.iter().filter(|p| p.automatic).collect();
+    automatic.sort_by_key(|p| std::cmp::Reverse((p.number, &p.name)));
+    automatic
+        .into_iter()
+        .skip(keep_last.max(1))
+        .filter(|p| !p.pinned && !p.in_use)
+        .map(|p| p.name.as_str())
+        .filter(|name| Some(*name) != newest && Some(*name) != last_good)
+        .collect()
+}
+
+/// The points that the present is built on, from the current one up.
+fn active_chain(points: &[PointInfo]) -> BTreeSet<&str> {
+    let by_name: BTreeMap<&str, &PointInfo> = points.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut chain = BTreeSet::new();
+    let mut at = points.iter().find(|p| p.current);
+    while let Some(point) = at {
+        // A name seen twice is a loop in what a hypervisor said.
+        if !chain.insert(point.name.as_str()) {
+            break;
+        }
+        at = point.parent.as_deref().and_then(|p| by_name.get(p)).copied();
+    }
+    chain
+}
+
+/// The oldest wanted point that can go now: on the active chain one without a dead branch, elsewhere
+/// a leaf.
+fn next_removable<'a>(
+    wanted: &BTreeSet<&'a str>,
+    left: &BTreeMap<&str, &PointInfo>,
+    active: &BTreeSet<&str>,
+    points: &'a [PointInfo],
+) -> Option<&'a str> {
+    let parent_left = |point: &PointInfo| nearest_left(point, left, points);
+    let dead_children = |name: &str| {
+        left.values()
+            .any(|p| !active.contains(p.name.as_str()) && parent_left(p).as_deref() == Some(name))
+    };
+    points
+        .iter()
+        .filter(|p| wanted.contains(p.name.as_str()) && !dead_children(&p.name))
+        .min_by_key(|p| (p.number, &p.name))
+        .map(|p| p.name.as_str())
+}
+
+/// The parent of a point after removals in between were merged into it.
+fn nearest_left(
+    point: &PointInfo,
+    left: &BTreeMap<&str, &PointInfo>,
+    points: &[PointInfo],
+) -> Option<String> {
+    let mut parent = point.parent.clone();
+    for _ in 0..points.len() {
+        let name = parent?;
+        if left.contains_key(name.as_str()) {
+            return Some(name);
+        }
+        parent = points
+            .iter()
+            .find(|p| p.name == name)
+            .and_then(|p| p.parent.clone());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A chain of automatic points 1..=n, the last one current.
+    fn chain(n: i64) -> Vec<PointInfo> {
+        (1..=n)
+            .map(|number| PointInfo {
+                name: format!("r{number:04}"),
+                parent: (number > 1).then(|| format!("r{:04}", number - 1)),
+                current: number == n,
+                number,
+                automatic: true,
+                pinned: false,
+                in_use: false,
+                ready: true,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn fifty_changes_leave_exactly_the_last_ten() {
+        let gone = prune(&chain(50), 10);
+        assert_eq!(gone.len(), 40);
+        assert_eq!((gone[0].as_str(), gone[39].as_str()), ("r0001", "r0040"));
+    }
+
+    #[test]
+    fn pinned_used_manual_and_last_good_points_stay() {
+        let mut points = chain(8);
+        points[0].pinned = true;
+        points[1].in_use = true;
+        points[2].automatic = false;
+        for bad in &mut points[4..] {
+            bad.ready = false;
+        }
+        assert_eq!(prune(&points, 1), ["r0005", "r0006", "r0007"]);
+    }
+
+    #[test]
+    fn a_dead_branch_goes_leaf_first_and_its_branch_point_after_it() {
+        // 1 - 2 - 3 - 4 (dead), then restored to 1: 1 - 5 - 6 (current).
+        let mut points = chain(6);
+        points[4].parent = Some("r0001".into());
+        assert_eq!(prune(&points, 1), ["r0004", "r0003", "r0002", "r0001", "r0005"]);
+        points[3].pinned = true;
+        assert_eq!(
+            prune(&points, 1),
+            ["r0005"],
+            "a pin on a dead branch keeps its ancestors"
+        );
+    }
+
+    #[test]
+    fn keep_last_counts_automatic_points_only() {
+        let mut points = chain(6);
+        for manual in &mut points[3..] {
+            manual.automatic = false;
+        }
+        assert_eq!(prune(&points, 2), ["r0001"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_must_stay_stays_in_every_tree(
+            seed in proptest::collection::vec((0usize..12, any::<[bool; 4]>()), 0..12),
+            current in 0usize..12,
+            keep in 0usize..6,
+        ) {
+            let points: Vec<PointInfo> = seed.iter().enumerate().map(|(n, (parent, [automatic, pinned, in_use, ready]))| PointInfo {
+                name: format!("r{n:04}"),
+                parent: (n > 0).then(|| format!("r{:04}", parent % n.max(1))),
+                current: n == current,
+                number: n as i64,
+                automatic: *automatic,
+                pinned: *pinned,
+                in_use: *in_use,
+                ready: *ready,
+            }).collect();
+            let gone = prune(&points, keep);
+            for (place, name) in gone.iter().enumerate() {
+                let point = points.iter().find(|p| p.name == *name).unwrap();
+                prop_assert!(point.automatic && !point.pinned && !point.in_use);
+                prop_assert!(!gone[..place].contains(name));
+            }
+            let automatic = points.iter().filter(|p| p.automatic).count();
+            prop_assert!(automatic - gone.len() >= keep.max(1).min(automatic));
+            prop_assert!(points.last().is_none_or(|newest| !gone.contains(&newest.name)));
+        }
+    }
+}
