@@ -1,3 +1,13 @@
-//! The lab harness.
+//! The lab: a real control plane, a real node, a real hypervisor and real twins on one machine.
+//!
+//! Used by the end-to-end tests, the demo and the `lab` binary alike. `prepare` installs and builds what is
+//! slow (cached); [`lab::Lab`] starts it inside namespaces of its own, so that nothing reaches a network and
+//! an administrator's libvirt is never touched.
 
 pub mod api_server;
+pub mod cache;
+pub mod command;
+pub mod lab;
+pub mod prepare;
+pub mod progress;
+pub mod wait;

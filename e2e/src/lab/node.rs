@@ -1,0 +1,181 @@
+//! The monitored host: a VM that is a real Kubernetes node.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Lab;
+use super::control_plane::NODE_SERVER;
+use super::hypervisor::share;
+use super::pki::{Authority, Subject, write_private};
+use crate::command::{output, output_within};
+use crate::prepare::acceleration::Acceleration;
+use crate::prepare::image::Image;
+use crate::progress::stage;
+use crate::wait::{self, Look};
+
+/// Name of the node, and of its domain.
+pub const NAME: &str = "web-01";
+/// The node's address.
+pub const ADDRESS: &str = "10.77.0.10";
+/// Where the node's disk lies, as the lab's processes see it.
+const DIRECTORY: &str = "/var/lib/libvirt/node";
+
+/// Issues the node's certificates and collects what its configuration disk holds.
+///
+/// # Errors
+/// A file cannot be written or ssh-keygen fails.
+pub fn issue(authority: &Authority, state: &Path) -> Result<()> {
+    let user = format!("system:node:{NAME}");
+    let group = Some("system:nodes");
+    authority.issue(&Subject {
+        file: "kubelet",
+        user: &user,
+        group,
+        names: &[],
+    })?;
+    authority.issue(&Subject {
+        file: "kubelet-serving",
+        user: &user,
+        group,
+        names: &[ADDRESS, NAME],
+    })?;
+    let (config, pki, ssh) = (state.join("node-config"), state.join("pki"), state.join("ssh"));
+    std::fs::create_dir_all(&config)?;
+    std::fs::create_dir_all(&ssh)?;
+    write_private(
+        &config.join("kubelet.kubeconfig"),
+        &authority.kubeconfig(NODE_SERVER, "kubelet")?,
+    )?;
+    for file in ["ca.crt", "kubelet-serving.crt", "kubelet-serving.key"] {
+        std::fs::copy(pki.join(file), config.join(file))?;
+    }
+    write_private(&config.join("node.env"), &format!("NODE_NAME={NAME}\n"))?;
+    for key in [ssh.join("id_ed25519"), config.join("ssh_host_ed25519_key")] {
+        output(
+            Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"])
+                .arg(key),
+        )?;
+    }
+    write_private(
+        &config.join("authorized_keys"),
+        &std::fs::read_to_string(ssh.join("id_ed25519.pub"))?,
+    )?;
+    let host_key = std::fs::read_to_string(config.join("ssh_host_ed25519_key.pub"))?;
+    write_private(&ssh.join("known_hosts"), &format!("{ADDRESS} {host_key}"))
+}
+
+/// Defines and starts the VM, without waiting for it.
+///
+/// # Errors
+/// libvirt refuses it.
+pub fn start(lab: &Lab, image: &Image, acceleration: Acceleration) -> Result<()> {
+    stage("the monitored host: start", || {
+        let directory = lab.path("libvirt/lib/node");
+        std::fs::create_dir_all(&directory)?;
+        for (from, name) in [
+            (&image.disk, "base.qcow2"),
+            (&image.kernel, "vmlinuz"),
+            (&image.initrd, "initrd.img"),
+        ] {
+            share(from, &directory.join(name))?;
+        }
+        let mut overlay = Command::new("qemu-img");
+        overlay.current_dir(&directory).args([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            "base.qcow2",
+        ]);
+        output(overlay.arg("disk.qcow2"))?;
+        let mut config = Command::new("genisoimage");
+        config
+            .args(["-quiet", "-R", "-V", "LABCONF", "-o"])
+            .arg(directory.join("config.iso"));
+        output(config.arg(lab.path("node-config")))?;
+        lab.define_and_start(NAME, &domain(acceleration))
+    })
+}
+
+/// Waits until the host answers over SSH and Kubernetes calls it ready.
+///
+/// # Errors
+/// It does not within the time that software emulation needs.
+pub fn wait_ready(lab: &Lab) -> Result<()> {
+    stage("the monitored host: boot", || {
+        wait::until_true(
+            "an SSH login on the monitored host",
+            Duration::from_secs(180),
+            || Ok(lab.host().run("true").is_ok()),
+        )
+    })?;
+    stage("the monitored host: ready as a node", || {
+        let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+        wait::until("a ready node", Duration::from_secs(180), || {
+            let ready = lab.kubectl(["get", "node", NAME, "-o", path])?;
+            Ok(if ready == "True" {
+                Look::Ready(())
+            } else {
+                Look::NotYet(format!("Ready is {ready:?}"))
+            })
+        })
+    })?;
+    stage("the default service account", || {
+        wait::until_true("the default service account", Duration::from_secs(60), || {
+            Ok(lab
+                .kubectl(["get", "serviceaccount", "default", "-o", "name"])
+                .is_ok())
+        })
+    })?;
+    // What the machine's clock says is what timelines are written in.
+    let now = format!("date --utc --set=@{}", jiff::Timestamp::now().as_second());
+    output_within(&mut lab.host().command(&now), &[], Duration::from_secs(20)).map(|_| ())
+}
+
+fn domain(acceleration: Acceleration) -> String {
+    let kind = acceleration.domain_type();
+    format!(
+        "<domain type='{kind}'>
+  <name>{NAME}</name>
+  <memory unit='MiB'>1536</memory>
+  <vcpu>2</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>{DIRECTORY}/vmlinuz</kernel>
+    <initrd>{DIRECTORY}/initrd.img</initrd>
+    <cmdline>root=/dev/vda rw console=ttyS0 quiet systemd.hostname={NAME}</cmdline>
+  </os>
+  <features><acpi/></features>
+  <cpu mode='maximum'/>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>
+      <source file='{DIRECTORY}/disk.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='{DIRECTORY}/config.iso'/>
+      <target dev='vdb' bus='virtio'/>
+      <readonly/>
+    </disk>
+    <interface type='network'><source network='nodes'/><model type='virtio'/></interface>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    <serial type='pty'><log file='/var/log/libvirt/{NAME}-console.log' append='off'/></serial>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"
+    )
+}

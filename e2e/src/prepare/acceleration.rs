@@ -1,0 +1,96 @@
+//! Whether guests can use KVM, found out by booting one: on some machines `/dev/kvm` exists but guests hang.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::image::Image;
+use crate::cache::Cache;
+use crate::command::finish_within;
+
+/// How guests run on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceleration {
+    /// Hardware virtualisation.
+    Kvm,
+    /// Software emulation.
+    Emulation,
+}
+
+impl Acceleration {
+    /// The `type` of a libvirt domain.
+    pub fn domain_type(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Emulation => "qemu",
+        }
+    }
+
+    /// One line for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Kvm => "guests run with KVM",
+            Self::Emulation => {
+                "guests run by software emulation: slower, and the lab's figures are to be read so"
+            }
+        }
+    }
+}
+
+/// Longest time for a kernel to boot up to the search for its disk; with KVM it takes about a second.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Tries KVM by a boot of the image's kernel without any disk, which must end in the kernel's panic. The answer
+/// is kept until the machine boots again.
+///
+/// # Errors
+/// The cache cannot be written.
+pub fn detect(cache: &Cache, image: &Image) -> Result<Acceleration> {
+    if !Path::new("/dev/kvm").exists() {
+        return Ok(Acceleration::Emulation);
+    }
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let file = cache.root().join("kvm");
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    let works = match known.split_once(' ') {
+        Some((answer, at)) if at == boot => answer == "works",
+        _ => {
+            let works = trial_boot(&image.kernel);
+            std::fs::write(&file, format!("{} {boot}", if works { "works" } else { "hangs" }))?;
+            works
+        }
+    };
+    Ok(if works {
+        Acceleration::Kvm
+    } else {
+        Acceleration::Emulation
+    })
+}
+
+fn trial_boot(kernel: &Path) -> bool {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args([
+        "-machine",
+        "q35,accel=kvm",
+        "-cpu",
+        "host",
+        "-m",
+        "256",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]);
+    qemu.args([
+        "-nodefaults",
+        "-serial",
+        "stdio",
+        "-append",
+        "console=ttyS0 panic=-1",
+        "-kernel",
+    ])
+    .arg(kernel);
+    // A boot that hangs is killed at the limit and comes back as an error.
+    finish_within(&mut qemu, &[], LIMIT).is_ok_and(|output| output.stdout.contains("Kernel panic"))
+}
