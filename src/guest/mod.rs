@@ -4,6 +4,13 @@
 //! host reaches a shell. Implementations: SSH, and a fake that passes the same conformance suite.
 //! [`GuestDoor`] makes connections; [`Guest`] is one.
 
+mod accounts;
+#[cfg(test)]
+pub mod conformance;
+pub mod fake;
+mod paths;
+mod records;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
