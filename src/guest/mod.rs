@@ -4,7 +4,7 @@
 //! host reaches a shell. Implementations: SSH, and a fake that passes the same conformance suite.
 //! [`GuestDoor`] makes connections; [`Guest`] is one.
 
-mod accounts;
+pub mod accounts;
 #[cfg(test)]
 pub mod conformance;
 pub mod fake;
