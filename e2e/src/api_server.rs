@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cache::Cache;
+use crate::prepare::control_plane::ControlPlane;
+
 const TOKEN: &str = "administrator";
 
 /// A running API server.
@@ -103,11 +106,12 @@ fn tempfile_in(state: &Path, input: &str) -> Result<PathBuf> {
 
 /// The path of a binary of the control plane.
 fn binary(name: &str) -> Result<PathBuf> {
-    let folder = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-    folder
-        .map(|folder| folder.join(name))
-        .filter(|path| path.is_file())
-        .with_context(|| format!("{name} is missing: run `cargo run -p safetytwin-e2e --bin lab -- prepare`"))
+    let control_plane = ControlPlane::new(&Cache::open()?)?;
+    let path = control_plane.binary(name)?;
+    if !path.is_file() {
+        bail!("{name} is missing: run `cargo run -p safetytwin-e2e --bin lab -- prepare`");
+    }
+    Ok(path.to_owned())
 }
 
 /// A port of loopback that nobody listens on.

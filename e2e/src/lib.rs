@@ -7,6 +7,7 @@
 pub mod api_server;
 pub mod cache;
 pub mod command;
+pub mod images;
 pub mod lab;
 pub mod prepare;
 pub mod progress;

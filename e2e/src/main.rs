@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use safetytwin_e2e::cache::Cache;
+use safetytwin_e2e::images;
 use safetytwin_e2e::lab::{DEFAULT_NAME, Lab, Options};
-use safetytwin_e2e::prepare::{prepare, prepared};
+use safetytwin_e2e::prepare::{packages, preconditions, prepare, prepared};
 
 /// A real control plane, node, hypervisor and network in namespaces of their own.
 #[derive(Parser)]
@@ -62,6 +63,12 @@ enum Verb {
         #[arg(long, default_value_t = 512)]
         memory: u32,
     },
+    /// Builds the container images of agent and controller, optimised, and pushes them if asked.
+    Images {
+        /// Repository to push to, such as `registry.example.org/safetytwin`.
+        #[arg(long)]
+        push: Option<String>,
+    },
     /// Prints the path of a kubeconfig with a fresh token of a service account.
     Kubeconfig {
         /// Namespace.
@@ -101,12 +108,23 @@ fn main() -> Result<ExitCode> {
             return replace(lab.host().ssh().arg("10.77.0.10").args(words));
         }
         Verb::Scratch { domain, memory } => scratch(&Lab::attach(name, prepared()?)?, &domain, memory)?,
+        Verb::Images { push } => make_images(push.as_deref())?,
         Verb::Kubeconfig { namespace, account } => {
             let file = Lab::attach(name, prepared()?)?.service_account_kubeconfig(&namespace, &account)?;
             println!("{}", file.display());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn make_images(repository: Option<&str>) -> Result<()> {
+    let release = preconditions::check()?;
+    let cache = Cache::open()?;
+    packages::install_missing(&cache, &release)?;
+    let archives = images::build(&cache, &release, &images::compile(true)?)?;
+    println!("agent:      {}", archives.agent.display());
+    println!("controller: {}", archives.controller.display());
+    repository.map_or(Ok(()), |repository| images::push(&cache, repository))
 }
 
 fn up(name: &str, options: Options) -> Result<()> {

@@ -15,6 +15,8 @@ use crate::progress::{note, stage};
 
 /// Packages of the release itself.
 const PACKAGES: &[&str] = &[
+    "binutils",
+    "buildah",
     "catatonit",
     "dnsmasq-base",
     "e2fsprogs",
