@@ -7,6 +7,7 @@ use safetytwin_crds::digitaltwin::{DigitalTwinSpec, NotReplicated};
 use safetytwin_crds::item::{ContainerItem, Fidelity, ItemId, ProcessItem, Reason, RunClass, UnitItem};
 use safetytwin_crds::names::{UnitName, printable};
 use safetytwin_crds::revision::{Content, DesiredItem, Enablement, Fallback};
+use safetytwin_crds::section::RefusedItem;
 use serde::Serialize;
 
 use super::selection;
@@ -31,6 +32,7 @@ pub fn desired(items: &HostItems, spec: &DigitalTwinSpec) -> Content {
         let made = selection::process(item, spec).and_then(|()| from_process(item));
         place(&mut content, item.id(), made);
     }
+    content.excluded.extend(undecodable(items));
     content.items.sort_by(|a, b| a.id.cmp(&b.id));
     refuse_conflicts(&mut content);
     content.excluded.sort_by(|a, b| a.item.cmp(&b.item));
@@ -40,6 +42,22 @@ pub fn desired(items: &HostItems, spec: &DigitalTwinSpec) -> Content {
 
 fn listed<T>(section: Option<&SectionItems<T>>) -> &[T] {
     section.map_or(&[], |s| s.items.as_slice())
+}
+
+/// Items that could not be decoded are on the host all the same: refused by name.
+fn undecodable(items: &HostItems) -> impl Iterator<Item = NotReplicated> {
+    let of = |kind: &'static str, refused: Option<&Vec<RefusedItem>>| {
+        let refused = refused.cloned().unwrap_or_default().into_iter();
+        refused.map(move |r| NotReplicated {
+            item: printable(&format!("{kind}/{}", r.name), 300),
+            fidelity: Fidelity::NotReplicable,
+            reason: Reason::InvalidItem,
+            message: printable(&r.why, 256),
+        })
+    };
+    of("unit", items.units.as_ref().map(|s| &s.refused))
+        .chain(of("container", items.containers.as_ref().map(|s| &s.refused)))
+        .chain(of("process", items.processes.as_ref().map(|s| &s.refused)))
 }
 
 fn place(content: &mut Content, id: ItemId, made: Result<DesiredItem, Refusal>) {

@@ -9,6 +9,7 @@
 pub mod desired;
 pub mod diff;
 pub mod number;
+pub mod offline;
 pub mod point_mode;
 pub mod preflight;
 pub mod quantity;
@@ -21,6 +22,7 @@ pub mod summary;
 
 pub use desired::desired;
 pub use diff::{Diff, diff};
+pub use offline::offline;
 pub use removal::{Observation, WaitingOn};
 pub use steps::{StepPlan, steps};
 
