@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod fake;
 mod paths;
 mod records;
+pub mod ssh;
 
 use std::sync::Arc;
 

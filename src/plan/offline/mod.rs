@@ -273,7 +273,10 @@ mod tests {
             );
             assert!(report.needs.vendor_units.contains("nginx.service"));
             assert!(report.needs.executables.contains("/usr/bin/app"));
-            assert_eq!(services.not_replicable["InvalidItem"], 1, "undecodable items are named too");
+            assert_eq!(
+                services.not_replicable["InvalidItem"], 1,
+                "undecodable items are named too"
+            );
             let text = report.to_string();
             assert!(
                 text.contains("unit/ssh.service") && !text.contains('\u{1b}'),
