@@ -134,3 +134,8 @@ pub enum Step {
     /// Remove the operation record, give the lock back.
     Unlock,
 }
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ pub fn render(item: &ProcessItem) -> Result<Rendered, Refusal> {
     }
     .render()
     .map_err(|e| Refusal::invalid(format!("no unit: {e}")))?;
-    check(&text, &["Unit", "Service", "Install"])?;
+    let text = check(&text, &["Unit", "Service", "Install"])?;
     rendered.needs.executables = vec![executable];
     rendered.needs.directory = directory.filter(|d| d != "/");
     rendered.needs.user = Some(item.user.clone()).filter(is_named);
@@ -112,7 +112,8 @@ fn executable(item: &ProcessItem) -> Result<String, Refusal> {
         )
     })?;
     match std::str::from_utf8(&path.0) {
-        Ok(path) if is_clean_path(path) && !path.contains(['*', '?', '[']) => Ok(path.to_owned()),
+        // What systemd takes for special in the name of an executable, however it is quoted.
+        Ok(path) if is_clean_path(path) && !path.contains(['"', '\'', '\\']) => Ok(path.to_owned()),
         _ => Err(Refusal::invalid(
             "the path of its executable is not absolute and plain",
         )),
@@ -161,17 +162,18 @@ fn is_named(account: &Account) -> bool {
     account.id != Some(0) && account.name != "root" && !account.name.is_empty()
 }
 
-/// Reads a generated unit back: nothing that went into it may have made another section.
-pub(super) fn check(text: &str, sections: &[&str]) -> Result<(), Refusal> {
+/// Reads a generated unit back and answers the text to write: nothing that went into it may have
+/// made another section or another line.
+pub(super) fn check(text: &str, sections: &[&str]) -> Result<String, Refusal> {
     let unit = unit_file::read("the generated unit", text)?;
-    if unit
+    let written = unit.write();
+    let same_sections = unit
         .sections
         .iter()
         .map(|s| s.name.as_str())
-        .eq(sections.iter().copied())
-        && unit.write() == text
-    {
-        Ok(())
+        .eq(sections.iter().copied());
+    if same_sections && written.trim_end() == text.trim_end() {
+        Ok(written)
     } else {
         Err(Refusal::invalid(
             "the generated unit does not read back as it was meant",

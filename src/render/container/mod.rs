@@ -74,7 +74,7 @@ pub fn render(item: &ContainerItem, engine: Engine) -> Result<Rendered, Refusal>
     }
     .render()
     .map_err(|e| Refusal::invalid(format!("no unit: {e}")))?;
-    check(&text, &["Unit", "Service", "Install"])?;
+    let text = check(&text, &["Unit", "Service", "Install"])?;
     rendered.installable = true;
     rendered.needs.image = Some(Image {
         reference: image.to_owned(),
