@@ -2,6 +2,7 @@
 
 mod apply;
 mod failures;
+mod hostile;
 mod oracle;
 mod removal;
 
