@@ -57,11 +57,13 @@ pub async fn delete<K>(call: &'static str, api: &Api<K>, name: &str, uid: Option
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut params = kube::api::DeleteParams::default();
-    params.preconditions = uid.map(|uid| kube::api::Preconditions {
-        uid: Some(uid.to_owned()),
-        resource_version: None,
-    });
+    let params = kube::api::DeleteParams {
+        preconditions: uid.map(|uid| kube::api::Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..kube::api::DeleteParams::default()
+    };
     match within(call, api.delete(name, &params)).await {
         Ok(_) => Ok(()),
         Err(Error::Api { source, .. }) if matches!(status_code(&source), Some(404)) => Ok(()),

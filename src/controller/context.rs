@@ -165,11 +165,10 @@ impl Memory {
     /// Asks for a resend of a host's sections.
     pub fn want_resend(&self, host: &str) {
         let mut inner = self.inner();
-        if inner.resend.insert(host.to_owned()) {
-            if let Some(wake) = &inner.wake_host {
-                // The receiver lives as long as the controller.
-                let _closed = wake.unbounded_send(ObjectRef::new(host));
-            }
+        let new = inner.resend.insert(host.to_owned());
+        if let Some(wake) = inner.wake_host.as_ref().filter(|_| new) {
+            // The receiver lives as long as the controller.
+            let _closed = wake.unbounded_send(ObjectRef::new(host));
         }
     }
 

@@ -45,20 +45,30 @@ async fn look(ctx: &Context, watched: &Watched) {
             return;
         }
     };
-    let mut changed = ctx.memory.saw_machine(&watched.uid, &facts.incarnation);
-    let turn = ctx.memory.lock_of(&watched.uid);
-    // An operation under way uses the connection, and sets the twin right itself.
-    if let Ok(_free) = turn.try_lock() {
-        if let Ok(guest) = watched.door.connect(&watched.address).await {
-            if ctx.memory.is_new_connection(&watched.uid, &guest) {
-                if let Ok(boot) = guest.boot_id().await {
-                    changed |= ctx.memory.saw_boot(&watched.uid, &boot);
-                }
-            }
-        }
-    }
-    if changed {
+    let machine = ctx.memory.saw_machine(&watched.uid, &facts.incarnation);
+    let boot = other_boot(ctx, watched).await;
+    if machine || boot {
         tracing::info!(twin = watched.name, "the VM was started or reverted by hand");
         ctx.memory.wake_twin(&watched.namespace, &watched.name);
+    }
+}
+
+/// Whether a new connection finds another boot than the last one did. A live connection is not
+/// used at all; a lost one is made again.
+async fn other_boot(ctx: &Context, watched: &Watched) -> bool {
+    let turn = ctx.memory.lock_of(&watched.uid);
+    let Ok(_free) = turn.try_lock() else {
+        // An operation under way uses the connection, and sets the twin right itself.
+        return false;
+    };
+    let Ok(guest) = watched.door.connect(&watched.address).await else {
+        return false;
+    };
+    if !ctx.memory.is_new_connection(&watched.uid, &guest) {
+        return false;
+    }
+    match guest.boot_id().await {
+        Ok(boot) => ctx.memory.saw_boot(&watched.uid, &boot),
+        Err(_) => false,
     }
 }

@@ -1,3 +1,4 @@
+pub mod conditions;
 pub mod home;
 pub mod permit;
 use std::sync::Arc;
