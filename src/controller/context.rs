@@ -86,6 +86,10 @@ struct Remembered {
     boots: HashMap<String, String>,
     /// The connection on which the boot was asked for, by twin UID.
     connections: HashMap<String, Weak<dyn Guest>>,
+    /// Epoch that this process claimed, by twin UID.
+    epochs: HashMap<String, i64>,
+    /// When a failed item of the twin is due again, by twin UID.
+    retries: HashMap<String, Option<Timestamp>>,
     /// Wakes the driver of twins.
     wake_twin: Option<mpsc::UnboundedSender<ObjectRef<GuardedTwin>>>,
     /// Wakes the driver of hosts.
@@ -187,6 +191,26 @@ impl Memory {
         self.inner().audited.insert(twin_uid.to_owned(), at);
     }
 
+    /// The epoch that this process claimed for a twin.
+    pub fn epoch_of(&self, twin_uid: &str) -> Option<i64> {
+        self.inner().epochs.get(twin_uid).copied()
+    }
+
+    /// Remembers a claimed epoch.
+    pub fn set_epoch(&self, twin_uid: &str, epoch: i64) {
+        self.inner().epochs.insert(twin_uid.to_owned(), epoch);
+    }
+
+    /// When a failed item is due again; the outer `None`: not known.
+    pub fn retry_of(&self, twin_uid: &str) -> Option<Option<Timestamp>> {
+        self.inner().retries.get(twin_uid).copied()
+    }
+
+    /// Remembers when a failed item is due again.
+    pub fn set_retry(&self, twin_uid: &str, at: Option<Timestamp>) {
+        self.inner().retries.insert(twin_uid.to_owned(), at);
+    }
+
     /// Remembers a VM for the VM watch.
     pub fn watch_vm(&self, watched: Watched) {
         self.inner().watched.insert(watched.uid.clone(), watched);
@@ -261,6 +285,8 @@ impl Memory {
         inner.seen.remove(twin_uid);
         inner.audited.remove(twin_uid);
         inner.watched.remove(twin_uid);
+        inner.epochs.remove(twin_uid);
+        inner.retries.remove(twin_uid);
         inner.machines.remove(twin_uid);
         inner.boots.remove(twin_uid);
         inner.connections.remove(twin_uid);

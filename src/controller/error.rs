@@ -5,6 +5,7 @@
 
 use safetytwin_crds::section::SectionError;
 
+use crate::execute::ExecuteError;
 use crate::guest::GuestError;
 use crate::vm::VmError;
 
@@ -91,6 +92,26 @@ impl Error {
             Self::Content { .. } => "ContentUnreadable",
             Self::NotYet { reason, .. } | Self::Terminal { reason, .. } => reason,
             Self::Stopped(_) => "Stopped",
+        }
+    }
+}
+
+impl From<ExecuteError> for Error {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::Vm(error) => Self::Vm(error),
+            ExecuteError::Guest(error) => Self::Guest(error),
+            ExecuteError::Refused(refused) if refused.reason == "Stopped" => {
+                Self::Stopped("the controller stops or leads no longer")
+            }
+            ExecuteError::Refused(refused) => Self::NotYet {
+                reason: refused.reason,
+                message: refused.message,
+            },
+            ExecuteError::ForeignGuest { .. } => Self::Terminal {
+                reason: "ForeignGuest",
+                message: error.to_string(),
+            },
         }
     }
 }

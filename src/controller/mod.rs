@@ -11,6 +11,7 @@ pub mod keys;
 pub mod leader;
 pub mod ledger;
 pub mod metrics;
+pub mod operation;
 pub mod ports;
 pub mod run;
 pub mod sections;

@@ -1,0 +1,270 @@
+//! The operation Apply: brings a twin to a revision, with a point of the state before.
+
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use safetytwin_crds::condition::Verdict;
+use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind};
+use safetytwin_crds::manifest::Manifest;
+use safetytwin_crds::revision::Content;
+use safetytwin_crds::twinclass::PointMode;
+use safetytwin_crds::twinsnapshot::TakenMode;
+use safetytwin_crds::{Digest, DigitalTwin};
+
+use super::journal::{OperationJournal, PointNote};
+use super::objects::{self, NewRevision};
+use super::{Job, history, name_of, point_name, prune};
+use crate::controller::error::Error;
+use crate::controller::twin::home::uid_of;
+use crate::execute::{self, ApplyInput, ApplyReport, Ports};
+use crate::plan::point_mode::{self, ChosenMode, PointFacts};
+use crate::plan::steps::OperationIds;
+use crate::plan::status;
+use crate::vm::PointRequest;
+
+/// What is to be applied.
+pub struct Wanted<'a> {
+    /// The desired content.
+    pub content: &'a Content,
+    /// Root digest of the host state that it comes from.
+    pub root_digest: Digest,
+    /// Short form of what changes.
+    pub summary: String,
+    /// Long form.
+    pub details: String,
+    /// Operation number in the guest's manifest.
+    pub manifest_operation: i64,
+    /// Epoch in the guest's manifest.
+    pub manifest_epoch: i64,
+    /// Revision in the guest's manifest.
+    pub base: i64,
+}
+
+/// Records a new apply and performs it.
+pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Error> {
+    let epoch = job.claim(wanted.manifest_epoch).await?;
+    let number = job.next_number(wanted.manifest_operation).await?;
+    let twin = job.ledger.twin().await;
+    let revision = NewRevision {
+        number,
+        content: wanted.content,
+        root_digest: wanted.root_digest,
+        summary: &wanted.details,
+    };
+    objects::write_revision(&job.ctx.client, &twin, &revision).await?;
+    let operation = Operation {
+        number,
+        kind: OperationKind::Apply,
+        base_revision: wanted.base,
+        target_revision: number,
+        snapshot_name: name_of(&twin, number)?,
+        epoch,
+        started_time: job.ctx.clock.now().to_string(),
+        restore_name: None,
+        summary: wanted.summary.clone(),
+    };
+    job.begin(operation.clone()).await?;
+    perform(job, &operation, wanted.content, wanted.root_digest, twin.metadata.generation).await
+}
+
+/// Finishes an apply that another run, or another process, began.
+pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
+    let twin = job.ledger.twin().await;
+    let found = objects::read_revision(&job.ctx.client, &twin, operation.target_revision).await?;
+    let Some((revision, content)) = found else {
+        job.ctx
+            .events
+            .warning(&twin, "RevisionMissing", "the revision of the operation under way was deleted; planning anew")
+            .await;
+        return job.ledger.update(|s| s.operation = None).await;
+    };
+    tracing::info!(twin = twin.name_any(), number = operation.number, "finishing an apply");
+    let claimed = job.claim(operation.epoch).await?;
+    let operation = Operation {
+        epoch: claimed,
+        ..operation.clone()
+    };
+    let (root, generation) = (revision.spec.root_digest, Some(revision.spec.generation));
+    perform(job, &operation, &content, root, generation).await?;
+    Ok(())
+}
+
+async fn perform(
+    job: &Job<'_>,
+    operation: &Operation,
+    content: &Content,
+    root_digest: Digest,
+    generation: Option<i64>,
+) -> Result<ApplyReport, Error> {
+    let twin = job.ledger.twin().await;
+    let mode = choose_mode(job, &twin, PointMode::Auto).await?;
+    let note = PointNote {
+        snapshot: operation.snapshot_name.clone(),
+        point: point_name(&twin, operation.number)?,
+        mode_reason: mode.reason,
+        revision: operation.base_revision,
+        before: operation.summary.clone(),
+    };
+    let ids = OperationIds {
+        twin_uid: uid_of(&twin)?,
+        epoch: operation.epoch,
+        operation: operation.number,
+        revision: operation.target_revision,
+    };
+    let point = PointRequest {
+        name: note.point.clone(),
+        mode: asked(mode.mode),
+    };
+    let input = ApplyInput {
+        ids: &ids,
+        content,
+        point: &point,
+        re_render: twin.spec.re_render.as_deref(),
+        repair: twin.spec.drift == safetytwin_crds::digitaltwin::Drift::Repair,
+        restore_on_failure: twin.spec.on_failure == OnFailure::Restore,
+    };
+    let journal = OperationJournal::new(job.ctx, job.ledger, twin.clone(), note);
+    let address = job.home.address(job.facts);
+    let ports = Ports {
+        vm: job.home.vm.as_ref(),
+        door: job.home.door.as_ref(),
+        address: &address,
+        journal: &journal,
+    };
+    let report = execute::apply(&input, &ports).await?;
+    let applied = Applied {
+        revision: report.manifest.revision,
+        root_digest,
+        generation: generation.unwrap_or(0),
+    };
+    finish(job, operation, content, &report, applied).await?;
+    Ok(report)
+}
+
+/// Writes what an apply left: status, revision, events, metrics; then prunes.
+async fn finish(
+    job: &Job<'_>,
+    operation: &Operation,
+    content: &Content,
+    report: &ApplyReport,
+    applied: Applied,
+) -> Result<(), Error> {
+    let now = job.ctx.clock.now();
+    let twin = job.ledger.twin().await;
+    let items = status::items(content, &report.manifest);
+    let result = match (&report.taken_back, items.failed.is_empty()) {
+        (Some(_), _) => "Failed",
+        (None, true) => "Applied",
+        (None, false) => "ItemsFailed",
+    };
+    let verdict = match &report.taken_back {
+        None => Verdict::yes("Applied", ""),
+        Some(why) => Verdict::no("TakenBack", why.clone()),
+    };
+    objects::mark_revision(&job.ctx.client, &twin, operation.target_revision, verdict, now).await?;
+    let incarnation = incarnation(job, &uid_of(&twin)?).await?;
+    job.ctx
+        .memory
+        .set_retry(&uid_of(&twin)?, next_retry(&report.manifest));
+    job.ledger
+        .update(|status| {
+            status.running = Some(items.fraction());
+            status.not_replicated = items.not_replicated.clone();
+            status.applied = Some(applied);
+            if let (Some(vm), Some(incarnation)) = (&mut status.vm, incarnation) {
+                vm.incarnation = Some(incarnation);
+            }
+            if report.point.is_some() {
+                history::finish(status, operation, result, report.manifest.revision, now);
+            } else {
+                status.operation = None;
+            }
+        })
+        .await?;
+    announce(job, &twin, operation, report, result).await;
+    if report.point.is_some() {
+        prune::surplus(job, &twin).await?;
+    }
+    Ok(())
+}
+
+/// Events and metrics of a finished apply.
+async fn announce(job: &Job<'_>, twin: &DigitalTwin, operation: &Operation, report: &ApplyReport, result: &'static str) {
+    let now = job.ctx.clock.now();
+    let begun = operation.started_time.parse().unwrap_or(now);
+    let took = u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(0);
+    job.ctx
+        .metrics
+        .operated("apply", result, Duration::from_millis(took));
+    tracing::info!(
+        twin = twin.name_any(), number = operation.number, result, took_ms = took,
+        point_ms = report.point.as_ref().map_or(0, |p| p.milliseconds), summary = operation.summary,
+        steps = ?report.steps, "applied"
+    );
+    let Some(point) = &report.point else { return };
+    let name = &operation.snapshot_name;
+    let text = format!("{name}: {:?}, {}", point.mode, history::seconds(point.milliseconds.try_into().unwrap_or(0)));
+    job.ctx.events.normal(twin, "SnapshotTaken", &text).await;
+    let c = report.counts;
+    let text = format!(
+        "{}: {} changed, {} untouched, {} reload, {}",
+        operation.summary,
+        c.added + c.changed + c.removed,
+        c.untouched,
+        report.reloads,
+        history::seconds(i64::try_from(took).unwrap_or(0))
+    );
+    match &report.taken_back {
+        None => job.ctx.events.normal(twin, "UnitsApplied", &text).await,
+        Some(why) => job.ctx.events.warning(twin, "TakenBack", why).await,
+    }
+}
+
+/// The first time at which a failed item is due again.
+pub fn next_retry(manifest: &Manifest) -> Option<jiff::Timestamp> {
+    let failures = manifest.items.iter().filter_map(|i| i.failure.as_ref());
+    failures.filter_map(|f| f.retry_after.parse().ok()).min()
+}
+
+/// Which incarnation of machine and guest is set right now. The own point changes the machine's.
+pub async fn incarnation(job: &Job<'_>, uid: &str) -> Result<Option<String>, Error> {
+    let Some(facts) = job.home.vm.observe().await? else {
+        return Ok(None);
+    };
+    job.ctx.memory.saw_machine(uid, &facts.incarnation);
+    let address = job.home.address(job.facts);
+    let guest = job.home.door.connect(&address).await?;
+    let boot = guest.boot_id().await?;
+    job.ctx.memory.is_new_connection(uid, &guest);
+    job.ctx.memory.saw_boot(uid, &boot);
+    Ok(Some(format!("{} {boot}", facts.incarnation)))
+}
+
+/// The mode of a point, or why there is no space for one.
+pub async fn choose_mode(job: &Job<'_>, twin: &DigitalTwin, asked: PointMode) -> Result<ChosenMode, Error> {
+    let snapshots = objects::list_snapshots(&job.ctx.client, twin).await?;
+    let last_full = snapshots
+        .iter()
+        .filter_map(|s| s.status.as_ref())
+        .filter(|s| s.mode == Some(TakenMode::Full))
+        .filter_map(|s| Some((s.taken_time.clone()?, s.pause_milliseconds?)))
+        .max();
+    let facts = PointFacts {
+        asked,
+        memory_bytes: job.facts.memory_bytes,
+        last_full_milliseconds: last_full.and_then(|(_, ms)| u64::try_from(ms).ok()),
+        free_bytes: job.facts.free_bytes,
+    };
+    point_mode::choose(&job.home.class.spec.snapshots, &facts).map_err(|full| Error::NotYet {
+        reason: "LowSpace",
+        message: full.to_string(),
+    })
+}
+
+/// A chosen mode as the port takes it.
+pub fn asked(mode: TakenMode) -> PointMode {
+    match mode {
+        TakenMode::Full => PointMode::Full,
+        TakenMode::Disk => PointMode::Disk,
+    }
+}
