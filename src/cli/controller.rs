@@ -70,5 +70,5 @@ fn ports() -> anyhow::Result<Ports> {
 
 #[cfg(feature = "libvirt")]
 fn ports() -> anyhow::Result<Ports> {
-    anyhow::bail!("not wired yet")
+    Ok(crate::controller::backends::ports())
 }

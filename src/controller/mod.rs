@@ -1,4 +1,5 @@
 pub mod api;
+pub mod backends;
 pub mod backoff;
 pub mod class;
 pub mod context;

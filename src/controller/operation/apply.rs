@@ -18,8 +18,8 @@ use crate::controller::error::Error;
 use crate::controller::twin::home::uid_of;
 use crate::execute::{self, ApplyInput, ApplyReport, Ports};
 use crate::plan::point_mode::{self, ChosenMode, PointFacts};
-use crate::plan::steps::OperationIds;
 use crate::plan::status;
+use crate::plan::steps::OperationIds;
 use crate::vm::PointRequest;
 
 /// What is to be applied.
@@ -64,7 +64,14 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         summary: wanted.summary.clone(),
     };
     job.begin(operation.clone()).await?;
-    perform(job, &operation, wanted.content, wanted.root_digest, twin.metadata.generation).await
+    perform(
+        job,
+        &operation,
+        wanted.content,
+        wanted.root_digest,
+        twin.metadata.generation,
+    )
+    .await
 }
 
 /// Finishes an apply that another run, or another process, began.
@@ -74,11 +81,19 @@ pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
     let Some((revision, content)) = found else {
         job.ctx
             .events
-            .warning(&twin, "RevisionMissing", "the revision of the operation under way was deleted; planning anew")
+            .warning(
+                &twin,
+                "RevisionMissing",
+                "the revision of the operation under way was deleted; planning anew",
+            )
             .await;
         return job.ledger.update(|s| s.operation = None).await;
     };
-    tracing::info!(twin = twin.name_any(), number = operation.number, "finishing an apply");
+    tracing::info!(
+        twin = twin.name_any(),
+        number = operation.number,
+        "finishing an apply"
+    );
     let claimed = job.claim(operation.epoch).await?;
     let operation = Operation {
         epoch: claimed,
@@ -189,7 +204,13 @@ async fn finish(
 }
 
 /// Events and metrics of a finished apply.
-async fn announce(job: &Job<'_>, twin: &DigitalTwin, operation: &Operation, report: &ApplyReport, result: &'static str) {
+async fn announce(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    operation: &Operation,
+    report: &ApplyReport,
+    result: &'static str,
+) {
     let now = job.ctx.clock.now();
     let begun = operation.started_time.parse().unwrap_or(now);
     let took = u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(0);
@@ -203,7 +224,11 @@ async fn announce(job: &Job<'_>, twin: &DigitalTwin, operation: &Operation, repo
     );
     let Some(point) = &report.point else { return };
     let name = &operation.snapshot_name;
-    let text = format!("{name}: {:?}, {}", point.mode, history::seconds(point.milliseconds.try_into().unwrap_or(0)));
+    let text = format!(
+        "{name}: {:?}, {}",
+        point.mode,
+        history::seconds(point.milliseconds.try_into().unwrap_or(0))
+    );
     job.ctx.events.normal(twin, "SnapshotTaken", &text).await;
     let c = report.counts;
     let text = format!(

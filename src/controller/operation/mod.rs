@@ -11,7 +11,9 @@ pub mod apply;
 pub mod history;
 pub mod journal;
 pub mod objects;
+pub mod point;
 pub mod prune;
+pub mod restore;
 
 use kube::ResourceExt as _;
 use safetytwin_crds::DigitalTwin;

@@ -1,7 +1,7 @@
 //! The objects of an operation: its TwinRevision and its automatic TwinSnapshot.
 
 use jiff::Timestamp;
-use kube::api::{DeleteParams, ListParams, ObjectMeta};
+use kube::api::{ListParams, ObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use safetytwin_crds::condition::{Verdict, types};
@@ -42,7 +42,9 @@ pub async fn write_revision(client: &Client, twin: &DigitalTwin, new: &NewRevisi
         message: format!("the desired content cannot be stored ({source}): exclude items in spec.replicate"),
     })?;
     let spec = TwinRevisionSpec {
-        twin_ref: TwinRef { name: twin.name_any() },
+        twin_ref: TwinRef {
+            name: twin.name_any(),
+        },
         twin_uid: uid_of(twin)?,
         number: new.number,
         root_digest: new.root_digest,
@@ -97,7 +99,8 @@ pub async fn mark_revision(
     now: Timestamp,
 ) -> Result<(), Error> {
     let revisions = revisions(client, twin);
-    let Some(mut revision) = api::read("read the revision", &revisions, &name_of(twin, number)?).await? else {
+    let Some(mut revision) = api::read("read the revision", &revisions, &name_of(twin, number)?).await?
+    else {
         return Ok(());
     };
     let mut status = revision.status.clone().unwrap_or_default();
@@ -142,7 +145,9 @@ pub async fn ensure_snapshot(client: &Client, twin: &DigitalTwin, name: &str) ->
         return Ok(found);
     }
     let spec = TwinSnapshotSpec {
-        twin_ref: TwinRef { name: twin.name_any() },
+        twin_ref: TwinRef {
+            name: twin.name_any(),
+        },
         description: String::new(),
         pinned: false,
         mode: PointMode::Auto,
@@ -210,8 +215,7 @@ pub async fn mark_taken(
 
 /// Deletes a snapshot object; its finalizer removes the point.
 pub async fn delete_snapshot(client: &Client, snapshot: &TwinSnapshot) -> Result<(), Error> {
-    let api: Api<TwinSnapshot> =
-        Api::namespaced(client.clone(), &snapshot.namespace().unwrap_or_default());
+    let api: Api<TwinSnapshot> = Api::namespaced(client.clone(), &snapshot.namespace().unwrap_or_default());
     api::delete(
         "delete a snapshot",
         &api,
@@ -221,14 +225,9 @@ pub async fn delete_snapshot(client: &Client, snapshot: &TwinSnapshot) -> Result
     .await
 }
 
-/// Deletes the revision of a number.
+/// Deletes a revision by name; missing is success.
 pub async fn delete_revision(client: &Client, twin: &DigitalTwin, name: &str) -> Result<(), Error> {
-    let answer = revisions(client, twin).delete(name, &DeleteParams::default());
-    match api::within("delete a revision", answer).await {
-        Ok(_) => Ok(()),
-        Err(Error::Api { source, .. }) if super::super::error::status_code(&source) == Some(404) => Ok(()),
-        Err(error) => Err(error),
-    }
+    api::delete("delete a revision", &revisions(client, twin), name, None).await
 }
 
 /// Metadata of an object that goes with its twin.
@@ -240,7 +239,11 @@ fn owned(twin: &DigitalTwin, name: &str, labels: &[(&str, &str)]) -> Result<Obje
     Ok(ObjectMeta {
         name: Some(name.to_owned()),
         namespace: twin.namespace(),
-        labels: Some(all.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()),
+        labels: Some(
+            all.into_iter()
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
+        ),
         owner_references: Some(twin.controller_owner_ref(&()).into_iter().collect()),
         ..ObjectMeta::default()
     })

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use safetytwin_crds::names::AUTOMATIC_LABEL;
 use safetytwin_crds::condition::types;
+use safetytwin_crds::names::AUTOMATIC_LABEL;
 use safetytwin_crds::{Conditions as _, DigitalTwin, TwinSnapshot};
 
 use super::{Job, objects};

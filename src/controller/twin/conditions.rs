@@ -99,7 +99,10 @@ fn ready(status: &DigitalTwinStatus, findings: &Findings, failed_items: usize) -
         let message = format!("{failed_items} items do not run in the twin: see status.notReplicated");
         return Verdict::no("ItemsFailed", message);
     }
-    let message = findings.stop.as_ref().map_or(String::new(), |s| s.message.clone());
+    let message = findings
+        .stop
+        .as_ref()
+        .map_or(String::new(), |s| s.message.clone());
     Verdict::yes("Following", message)
 }
 

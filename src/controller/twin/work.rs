@@ -1,0 +1,227 @@
+//! Something may have changed: reads host and guest, plans, and applies when there is a difference.
+
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use safetytwin_crds::condition::Verdict;
+use safetytwin_crds::digitaltwin::{Applied, Drift};
+use safetytwin_crds::manifest::Manifest;
+use safetytwin_crds::names::APPROVE_REMOVAL;
+use safetytwin_crds::revision::Content;
+use safetytwin_crds::{DigitalTwin, HostState};
+
+use super::conditions::{Findings, Stop};
+use super::gather::until;
+use super::home::uid_of;
+use super::permit::identity;
+use super::publish::Next;
+use crate::controller::error::Error;
+use crate::controller::operation::Job;
+use crate::controller::operation::apply::{self, Wanted};
+use crate::controller::sections::{self, HostRead, replicated};
+use crate::execute::drift;
+use crate::guest::Guest;
+use crate::plan::diff::DiffInput;
+use crate::plan::removal::WaitingOn;
+use crate::plan::{self, Diff, Observation, quantity, summary};
+
+/// How long a difference in the guest must last before it counts as drift: units start one by one.
+const DRIFT_LASTS: Duration = Duration::from_secs(3);
+
+/// Brings the twin to what its host runs, or says what is waited for.
+pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Result<Next, Error> {
+    let twin = job.ledger.twin().await;
+    let uid = uid_of(&twin)?;
+    let address = job.home.address(job.facts);
+    let guest = job.home.door.connect(&address).await?;
+    findings.guest_reachable = Some(Verdict::yes("Reachable", ""));
+    let manifest = guest.manifest().await?.unwrap_or_default();
+    let wanted = replicated(&twin.spec);
+    let read = sections::read_host(&job.ctx.client, host, &wanted).await?;
+    complain(job, &twin, &read).await;
+    let mut content = plan::desired(&read.items, &twin.spec);
+    let diff = compare(job, &twin, &read, &content, &manifest);
+    content.removed = diff.changes.removed.iter().map(|i| i.id.clone()).collect();
+    content.removed.sort();
+    job.ctx.memory.set_audited(&uid, job.ctx.clock.now());
+    let pending = diff.pending.clone();
+    let who = identity(&read.head);
+    job.ledger
+        .update(|status| {
+            status.pending_removal = pending;
+            status.host.get_or_insert(who);
+        })
+        .await?;
+    findings.stop = diff.waiting.as_ref().map(waiting);
+    let root = read.head.spec.root_digest(&wanted);
+    let changed = !diff.changes.is_empty();
+    let drifted = !changed && has_drifted(job, &twin, guest.as_ref(), &content, &manifest, findings).await?;
+    if changed || drifted {
+        if let Some(wait) = too_soon(job, &twin) {
+            return Ok(Next::After(wait));
+        }
+        let (short, long) = if changed {
+            (summary::short(&diff.changes), summary::long(&diff.changes))
+        } else {
+            (
+                "changes made by hand".to_owned(),
+                "changes made by hand set right".to_owned(),
+            )
+        };
+        let wanted = Wanted {
+            content: &content,
+            root_digest: root,
+            summary: short,
+            details: long,
+            manifest_operation: manifest.operation,
+            manifest_epoch: manifest.epoch,
+            base: manifest.revision,
+        };
+        apply::begin(job, &wanted).await?;
+    } else {
+        record(job, &twin, &content, &manifest, root).await?;
+    }
+    Ok(next(job, &read, &diff))
+}
+
+fn compare(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    read: &HostRead,
+    content: &Content,
+    manifest: &Manifest,
+) -> Diff {
+    let observation = Observation {
+        boot_id: read.head.spec.boot_id.clone(),
+        sequence: read.head.spec.sequence,
+    };
+    plan::diff(&DiffInput {
+        content,
+        manifest,
+        items: &read.items,
+        observation: &observation,
+        replicate: &twin.spec.replicate,
+        pending: twin.status.as_ref().and_then(|s| s.pending_removal.as_ref()),
+        approved: twin.annotations().get(APPROVE_REMOVAL).map(String::as_str),
+        re_render: twin.spec.re_render.as_deref(),
+        now: job.ctx.clock.now(),
+    })
+}
+
+/// Names what could not be read, once per content, and asks for it again.
+async fn complain(job: &Job<'_>, twin: &DigitalTwin, read: &HostRead) {
+    for (section, why) in &read.unreadable {
+        job.ctx.memory.want_resend(&read.head.name_any());
+        let note =
+            format!("section {section} of the host is not readable, its items stay as they are: {why}");
+        job.ctx.events.warning(twin, "SectionUnreadable", &note).await;
+    }
+    for (section, item) in sections::refused(&read.items) {
+        let note = format!("{section}: {} is refused: {}", item.name, item.why);
+        job.ctx.events.warning(twin, "ItemRefused", &note).await;
+    }
+}
+
+/// Whether the guest was changed by hand and is to be set right.
+async fn has_drifted(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    guest: &dyn Guest,
+    content: &Content,
+    manifest: &Manifest,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    if twin.spec.drift == Drift::Ignore || drift::look(guest, content, manifest).await?.is_empty() {
+        return Ok(false);
+    }
+    tokio::time::sleep(DRIFT_LASTS).await;
+    let found = drift::look(guest, content, manifest).await?;
+    if found.is_empty() {
+        return Ok(false);
+    }
+    let names: Vec<String> = found
+        .files
+        .union(&found.states)
+        .map(ToString::to_string)
+        .take(5)
+        .collect();
+    let note = format!("changed by hand in the twin: {}", names.join(", "));
+    job.ctx.events.warning(twin, "Drifted", &note).await;
+    if twin.spec.drift == Drift::Report {
+        findings.stop = Some(Stop {
+            harmless: true,
+            ..Stop::new("Drifted", note)
+        });
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// How much of the least distance between two automatic points is left.
+fn too_soon(job: &Job<'_>, twin: &DigitalTwin) -> Option<Duration> {
+    let least = quantity::milliseconds(&twin.spec.snapshots.coalesce).unwrap_or(0);
+    let last: jiff::Timestamp = twin.status.as_ref()?.changed_time.as_ref()?.parse().ok()?;
+    let since = job.ctx.clock.now().duration_since(last);
+    let since = Duration::try_from(since).unwrap_or_default();
+    Duration::from_millis(least)
+        .checked_sub(since)
+        .filter(|d| !d.is_zero())
+}
+
+/// The guest has it all: status says so.
+async fn record(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    content: &Content,
+    manifest: &Manifest,
+    root: safetytwin_crds::Digest,
+) -> Result<(), Error> {
+    let uid = uid_of(twin)?;
+    let items = plan::status::items(content, manifest);
+    let incarnation = apply::incarnation(job, &uid).await?;
+    job.ctx.memory.set_retry(&uid, apply::next_retry(manifest));
+    let applied = Applied {
+        revision: manifest.revision,
+        root_digest: root,
+        generation: twin.metadata.generation.unwrap_or(0),
+    };
+    job.ledger
+        .update(|status| {
+            status.running = Some(items.fraction());
+            status.not_replicated = items.not_replicated;
+            status.applied = Some(applied);
+            if let (Some(vm), Some(incarnation)) = (&mut status.vm, incarnation) {
+                vm.incarnation = Some(incarnation);
+            }
+        })
+        .await
+}
+
+fn waiting(on: &WaitingOn) -> Stop {
+    match on {
+        WaitingOn::SecondObservation { items } => Stop {
+            harmless: true,
+            ..Stop::new(
+                "SecondObservation",
+                format!("{items} items left the host: they go when the next beat confirms it"),
+            )
+        },
+        WaitingOn::Approval { digest, items } => Stop::new(
+            "RemovalNeedsApproval",
+            format!(
+                "{items} items left the host at once: if that is right, kubectl annotate digitaltwin NAME {APPROVE_REMOVAL}={digest}"
+            ),
+        ),
+    }
+}
+
+fn next(job: &Job<'_>, read: &HostRead, diff: &Diff) -> Next {
+    match (&diff.waiting, diff.retry_at) {
+        (Some(WaitingOn::SecondObservation { .. }), _) => {
+            let interval = u64::try_from(read.head.spec.interval_seconds).unwrap_or(10);
+            Next::After(Duration::from_secs(interval) + Duration::from_millis(500))
+        }
+        (_, Some(at)) => Next::After(until(job.ctx, at)),
+        _ => Next::Resync,
+    }
+}
