@@ -9,6 +9,8 @@ CACHE := $(or $(SAFETYTWIN_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/safet
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 LAB = cargo run -q -p safetytwin-e2e --bin lab --
+# The lab that tests share; it ends with them.
+TEST_LAB := safetytwin-test
 # Repository that `make images` pushes to; empty keeps the images on this machine.
 PUSH ?=
 
@@ -43,7 +45,8 @@ test: cargo test-fast ## Everything: unit tests, libvirt, and the tests on real 
 	$(call stage,lint with libvirt,cargo clippy -q -p safetytwin --all-targets --features libvirt -- -D warnings)
 	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)
 	$(call stage,test with libvirt,cargo test -q -p safetytwin --features libvirt)
-	$(call stage,test on real parts,cargo test -p safetytwin-e2e)
+	$(call stage,test on real parts,cargo test -p safetytwin-e2e || { $(LAB) --name $(TEST_LAB) down; exit 1; })
+	@$(LAB) --name $(TEST_LAB) down
 
 .PHONY: test-fast
 test-fast: cargo ## Unit tests: no root, VM, cluster or libvirt headers
