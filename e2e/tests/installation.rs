@@ -7,12 +7,10 @@
 mod chart;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
 
 use chart::NAMESPACE;
 use safetytwin_e2e::lab::Lab;
 use safetytwin_e2e::prepare::prepared;
-use safetytwin_e2e::wait;
 
 /// The lab of all tests, with both images on its node.
 static LAB: LazyLock<Lab> = LazyLock::new(|| {
@@ -30,25 +28,6 @@ fn installed(test: impl FnOnce(&Lab)) {
     let _one_at_a_time = RELEASE.lock().unwrap_or_else(PoisonError::into_inner);
     chart::install(&LAB, &["agent.level=full", "controller.mode=External"]).unwrap();
     test(&LAB);
-}
-
-#[test]
-fn the_agent_s_pod_runs_on_the_real_node_and_publishes_its_host() {
-    installed(|lab| {
-        wait::until_true("the host's state", Duration::from_secs(180), || {
-            Ok(lab
-                .kubectl(["get", "hoststate", "web-01", "-o=name"])?
-                .contains("web-01"))
-        })
-        .unwrap();
-        let services = "-o=jsonpath={.spec.counts.services}";
-        let count: u32 = lab
-            .kubectl(["get", "hoststate", "web-01", services])
-            .unwrap()
-            .parse()
-            .unwrap();
-        assert!(count > 0);
-    });
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-
 use safetytwin_e2e::command::{Output, finish_within, output_within};
 use safetytwin_e2e::images::{self, Archives};
 use safetytwin_e2e::lab::Lab;
