@@ -14,6 +14,8 @@ use safetytwin_crds::twinsnapshot::TakenMode;
 pub mod chain;
 pub mod conformance;
 pub mod fake;
+#[cfg(feature = "libvirt")]
+pub mod libvirt;
 pub mod names;
 
 /// A VM to make, or a domain to adopt.

@@ -1,0 +1,128 @@
+//! [`TwinVm`] on libvirt (QEMU driver), local or remote.
+//!
+//! One connection per URI, shared by all VMs there, with one thread that owns it (`link`). Every
+//! method is one closure on that thread (`lifecycle`, `points`, `facts`) with a deadline; between
+//! two effects it asks whether anybody still waits for it. Nothing is pasted into XML (`xml`,
+//! `machine`), and only what is needed is read from it (`read`). Volumes go through the storage API
+//! (`storage`, `seed`), so a remote hypervisor works like a local one.
+
+mod call;
+mod errors;
+mod facts;
+mod lifecycle;
+mod link;
+mod machine;
+mod points;
+mod read;
+mod seed;
+mod storage;
+mod xml;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{PointRequest, PointTaken, TwinVm, VmError, VmFacts, VmSpec};
+use call::Call;
+use link::Link;
+
+/// Calls that only read, or write a few bytes.
+const SHORT: Duration = Duration::from_secs(20);
+/// Calls that start QEMU, or move a guest's memory or disk.
+const LONG: Duration = Duration::from_secs(180);
+
+/// All connections of this process, one per URI.
+#[derive(Default)]
+pub struct Hypervisors {
+    links: Mutex<BTreeMap<String, Arc<Link>>>,
+}
+
+impl Hypervisors {
+    /// No connection yet.
+    pub fn new() -> Self {
+        // libvirt would print every error to stderr.
+        virt::error::clear_error_callback();
+        Self::default()
+    }
+
+    /// The VM of a twin. Makes nothing and connects to nothing; the first call does. `uri` may carry
+    /// libvirt's own parameters (`pkipath`, `socket`): whoever calls has checked it.
+    pub fn vm(&self, uri: &str, spec: VmSpec) -> Arc<dyn TwinVm> {
+        Arc::new(LibvirtVm {
+            link: self.link(uri),
+            spec: Arc::new(spec),
+        })
+    }
+
+    fn link(&self, uri: &str) -> Arc<Link> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = links
+            .entry(uri.to_owned())
+            .or_insert_with(|| Arc::new(Link::new(uri)));
+        Arc::clone(link)
+    }
+}
+
+/// A VM of libvirt.
+struct LibvirtVm {
+    link: Arc<Link>,
+    spec: Arc<VmSpec>,
+}
+
+impl LibvirtVm {
+    async fn call<R: Send + 'static>(
+        &self,
+        call: &'static str,
+        deadline: Duration,
+        work: impl FnOnce(&Call<'_>) -> Result<R, VmError> + Send + 'static,
+    ) -> Result<R, VmError> {
+        let spec = Arc::clone(&self.spec);
+        let work = move |session: &link::Session<'_>| work(&Call { session, spec: &spec });
+        self.link.call(call, deadline, work).await
+    }
+}
+
+#[async_trait]
+impl TwinVm for LibvirtVm {
+    async fn ensure(&self) -> Result<VmFacts, VmError> {
+        self.call("make the VM", LONG, |call| call.ensure()).await
+    }
+
+    async fn observe(&self) -> Result<Option<VmFacts>, VmError> {
+        self.call("observe the VM", SHORT, |call| call.observe()).await
+    }
+
+    async fn take_point(&self, request: &PointRequest) -> Result<PointTaken, VmError> {
+        let request = request.clone();
+        self.call("take a point", LONG, move |call| call.take_point(&request))
+            .await
+    }
+
+    async fn revert(&self, point: &str, epoch: i64) -> Result<(), VmError> {
+        let point = point.to_owned();
+        self.call("revert to a point", LONG, move |call| call.revert(&point, epoch))
+            .await
+    }
+
+    async fn set_clock(&self) -> Result<bool, VmError> {
+        self.call("set the guest's clock", SHORT, |call| call.set_clock())
+            .await
+    }
+
+    async fn delete_point(&self, name: &str) -> Result<(), VmError> {
+        let name = name.to_owned();
+        self.call("delete a point", LONG, move |call| call.delete_point(&name))
+            .await
+    }
+
+    async fn claim(&self, epoch: i64) -> Result<(), VmError> {
+        self.call("write the epoch", SHORT, move |call| call.claim(epoch))
+            .await
+    }
+
+    async fn delete(&self) -> Result<(), VmError> {
+        self.call("delete the VM", LONG, |call| call.delete()).await
+    }
+}
