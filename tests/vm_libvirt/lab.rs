@@ -38,7 +38,9 @@ mount --bind "$LAB/etc" /etc/libvirt
 mount --bind "$LAB/cache" /var/cache/libvirt
 mount --bind "$LAB/log" /var/log/libvirt
 virtlogd -d -p /run/virtlogd.pid
-exec libvirtd -p /run/libvirtd.pid
+# No exec: this shell is process 1 of the namespace and reaps what QEMU leaves.
+libvirtd -p /run/libvirtd.pid
+exit
 "#;
 
 pub const POOL: &str = "twins";

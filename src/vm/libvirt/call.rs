@@ -93,7 +93,7 @@ impl Call<'_> {
     pub(super) fn mark(&self, domain: &Domain, owner: Option<&Owner>) -> Result<(), VmError> {
         let active = domain.is_active().map_err(self.failed("read the domain"))?;
         let live = if active { sys::VIR_DOMAIN_AFFECT_LIVE } else { 0 };
-        let text = owner.map(|owner| super::machine::metadata(owner).to_string());
+        let text = owner.map(|owner| super::machine::mark(owner).to_string());
         self.session.check()?;
         let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
         let flags = sys::VIR_DOMAIN_AFFECT_CONFIG | live;

@@ -3,7 +3,7 @@
 //! External snapshots only, Full (memory to a file) and Disk in one chain. Their files are made by
 //! libvirt in the pool's folder and named `<domain>.<point>.<disk>.qcow2` and `<domain>.<point>.mem`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use safetytwin_crds::twinclass::PointMode;
 use safetytwin_crds::twinsnapshot::TakenMode;
@@ -194,10 +194,7 @@ impl Call<'_> {
             });
         };
         let failed = self.failed("revert to a point");
-        self.session.check()?;
-        handle
-            .revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED)
-            .map_err(&failed)?;
+        self.go_back(&handle)?;
         self.set_links(&domain, false)?;
         let owner = Owner {
             uid: self.spec.twin_uid.clone(),
@@ -209,6 +206,24 @@ impl Call<'_> {
         self.set_links(&domain, true)?;
         self.refresh(&self.pool()?);
         Ok(())
+    }
+
+    /// Libvirt names the overlays of a revert by the second: a second revert in the same one is
+    /// refused before anything happens, and works a second later.
+    fn go_back(&self, handle: &DomainSnapshot) -> Result<(), VmError> {
+        let failed = self.failed("revert to a point");
+        self.session.check()?;
+        let Err(error) = handle.revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED) else {
+            return Ok(());
+        };
+        if !error.message().contains("already exists") {
+            return Err(failed(error));
+        }
+        std::thread::sleep(Duration::from_millis(1100));
+        self.session.check()?;
+        handle
+            .revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED)
+            .map_err(failed)
     }
 
     /// Removes a point; what it holds is merged into its neighbours. Missing is success.
