@@ -3,6 +3,7 @@
 //! One libvirtd serves all tests, one after the other. Needs root and the packages that a missing
 //! program's message names.
 #![cfg(feature = "libvirt")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod lab;
 
