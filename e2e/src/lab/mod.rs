@@ -37,6 +37,12 @@ use pki::Authority;
 /// Name of the lab that the demo and people use.
 pub const DEFAULT_NAME: &str = "safetytwin-lab";
 
+/// Name of the lab that the tests share.
+pub const TEST_NAME: &str = "safetytwin-test";
+
+/// Marks a lab that is up; holds what it was made from.
+const UP: &str = "up";
+
 /// What of a lab is to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -110,8 +116,7 @@ impl Lab {
         if options.node {
             node::wait_ready(self)?;
         }
-        std::fs::write(self.path("up"), jiff::Timestamp::now().to_string())
-            .context("failed to mark the lab as up")
+        std::fs::write(self.path(UP), self.prepared.id()).context("failed to mark the lab as up")
     }
 
     /// Finds the running lab of that name.
@@ -121,7 +126,7 @@ impl Lab {
     pub fn attach(name: &str, prepared: Prepared) -> Result<Self> {
         check_name(name)?;
         let state = prepared.cache.lab(name);
-        match Namespaces::find(&state).filter(|_| state.join("up").exists()) {
+        match Namespaces::find(&state).filter(|_| state.join(UP).exists()) {
             Some(namespaces) => Ok(Self {
                 name: name.to_owned(),
                 state,
@@ -132,14 +137,14 @@ impl Lab {
         }
     }
 
-    /// The running lab of that name, or a new one.
+    /// The running lab of that name if it was made from the same images and binaries, else a new one.
     ///
     /// # Errors
     /// As [`Lab::up`].
     pub fn attach_or_up(name: &str, prepared: Prepared) -> Result<Self> {
         match Self::attach(name, prepared.clone()) {
-            Ok(lab) => Ok(lab),
-            Err(_) => Self::up(name, prepared, Options::default()),
+            Ok(lab) if std::fs::read_to_string(lab.path(UP))? == prepared.id() => Ok(lab),
+            _ => Self::up(name, prepared, Options::default()),
         }
     }
 

@@ -10,6 +10,7 @@ use super::Lab;
 use super::control_plane::NODE_SERVER;
 use super::hypervisor::share;
 use super::pki::{Authority, Subject, write_private};
+use super::scratch::BOOT;
 use crate::command::{output, output_within};
 use crate::prepare::acceleration::Acceleration;
 use crate::prepare::image::Image;
@@ -110,15 +111,13 @@ pub fn start(lab: &Lab, image: &Image, acceleration: Acceleration) -> Result<()>
 /// It does not within the time that software emulation needs.
 pub fn wait_ready(lab: &Lab) -> Result<()> {
     stage("the monitored host: boot", || {
-        wait::until_true(
-            "an SSH login on the monitored host",
-            Duration::from_secs(180),
-            || Ok(lab.host().run("true").is_ok()),
-        )
+        wait::until_true("an SSH login on the monitored host", BOOT, || {
+            Ok(lab.host().run("true").is_ok())
+        })
     })?;
     stage("the monitored host: ready as a node", || {
         let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
-        wait::until("a ready node", Duration::from_secs(180), || {
+        wait::until("a ready node", BOOT, || {
             let ready = lab.kubectl(["get", "node", NAME, "-o", path])?;
             Ok(if ready == "True" {
                 Look::Ready(())

@@ -11,6 +11,9 @@ use super::hypervisor::{BASE_VOLUME, POOL, POOL_DIRECTORY, TWINS};
 use crate::command::output;
 use crate::wait::{self, Look};
 
+/// Longest time for a boot: half a minute under software emulation, many times that on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(600);
+
 /// A started VM and what is needed to log in.
 #[derive(Debug, Clone)]
 pub struct Scratch {
@@ -29,7 +32,7 @@ impl Lab {
     /// address, not for its SSH server.
     ///
     /// # Errors
-    /// libvirt refuses it, or it has no address after two minutes.
+    /// libvirt refuses it, or it has no address after ten minutes.
     pub fn boot_scratch(&self, domain: &str, memory_mib: u32) -> Result<Scratch> {
         super::check_name(domain)?;
         let directory = self.path("scratch").join(domain);
@@ -106,23 +109,19 @@ impl Lab {
             .last()
             .context("the domain has no network card")?
             .to_owned();
-        wait::until(
-            &format!("an address of {domain}"),
-            Duration::from_secs(120),
-            || {
-                let leases = self.virsh(["net-dhcp-leases", TWINS, "--mac", &card])?;
-                let newest = leases
-                    .lines()
-                    .map(str::trim)
-                    .filter(|line| line.contains(&card))
-                    .max();
-                let address = newest.and_then(|line| line.split_whitespace().find(|word| word.contains('/')));
-                Ok(match address.and_then(|address| address.split('/').next()) {
-                    Some(address) => Look::Ready(address.to_owned()),
-                    None => Look::NotYet("no lease".into()),
-                })
-            },
-        )
+        wait::until(&format!("an address of {domain}"), BOOT, || {
+            let leases = self.virsh(["net-dhcp-leases", TWINS, "--mac", &card])?;
+            let newest = leases
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.contains(&card))
+                .max();
+            let address = newest.and_then(|line| line.split_whitespace().find(|word| word.contains('/')));
+            Ok(match address.and_then(|address| address.split('/').next()) {
+                Some(address) => Look::Ready(address.to_owned()),
+                None => Look::NotYet("no lease".into()),
+            })
+        })
     }
 
     fn domain_xml(&self, domain: &str, memory_mib: u32) -> String {

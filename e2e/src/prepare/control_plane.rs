@@ -199,11 +199,12 @@ mod tests {
     #[test]
     fn every_group_requires_the_version_that_its_directory_names() {
         for group in GROUPS {
+            // Required through its tools, hence marked as indirect.
+            let end = format!(" {} // indirect", group.version);
             assert!(
-                group.go_mod.contains(&format!(" {}\n", group.version)),
-                "{} {}",
-                group.name,
-                group.version
+                group.go_mod.lines().any(|line| line.ends_with(&end)),
+                "{}",
+                group.name
             );
         }
     }

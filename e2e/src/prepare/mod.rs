@@ -37,6 +37,13 @@ pub struct Prepared {
     pub acceleration: Acceleration,
 }
 
+impl Prepared {
+    /// Changes when an image or a pinned version changes.
+    pub fn id(&self) -> String {
+        format!("{} {} {}", self.control_plane.key(), self.node.id, self.twin.id)
+    }
+}
+
 /// Prepares what is missing and returns all of it.
 ///
 /// # Errors
