@@ -9,6 +9,7 @@ mod controller;
 mod crds;
 mod host;
 pub mod output;
+mod plan;
 mod status;
 mod uninstall_check;
 
@@ -40,6 +41,8 @@ pub struct Cli {
 enum Verb {
     /// Runs the controller.
     Controller(controller::Args),
+    /// Says what of a host could be twinned, from a dump of its agent.
+    Plan(plan::Args),
     /// Shows twins and what is not replicated.
     Status(status::Args),
     /// Shows hosts and what they run.
@@ -88,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     };
     match cli.verb {
         Verb::Controller(args) => controller::run(args, cluster).await,
+        Verb::Plan(args) => plan::run(&args, cli.output),
         Verb::Status(args) => status::run(args, &cluster, cli.output).await,
         Verb::Host(verb) => host::run(verb, &cluster, cli.output).await,
         Verb::Crds(args) => crds::run(&args, cli.output),

@@ -1,3 +1,13 @@
+//! The controller: one driver per kind, gather → plan → execute → status.
+//!
+//! ```text
+//! run (lease, watches) ─▶ triggers ─▶ drive (errors, back-off) ─▶ twin · snapshot · restore · class · host
+//!                                                    twin ─▶ operation (apply, point, restore) ─▶ execute
+//! ```
+//! Everything that acts on a twin holds its lock, writes its status through one [`ledger`], and
+//! proves before each effect that it still leads. Ports are injected ([`ports`]): the whole
+//! controller runs on fakes.
+
 pub mod api;
 pub mod backends;
 pub mod backoff;
@@ -14,8 +24,10 @@ pub mod ledger;
 pub mod metrics;
 pub mod operation;
 pub mod ports;
+pub mod restore;
 pub mod run;
 pub mod sections;
+pub mod snapshot;
 pub mod triggers;
 pub mod twin;
 pub mod vmwatch;

@@ -22,7 +22,7 @@ use super::events::Events;
 use super::health::{self, Pulse};
 use super::metrics::Metrics;
 use super::ports::{Clock, Doors, Hypervisor};
-use super::{class, host, leader, triggers, twin, vmwatch};
+use super::{class, host, leader, restore, snapshot, triggers, twin, vmwatch};
 
 /// Seconds after which the server ends a silent watch; beats come every 10 s, so a dead one shows.
 const WATCH_SECONDS: u32 = 290;
@@ -233,6 +233,24 @@ fn spawn_small_drivers(tasks: &mut JoinSet<()>, ctx: &Arc<Context>, config: &Con
             Arc::clone(ctx),
         );
     tasks.spawn(classes.for_each(|_| std::future::ready(())));
+    let snapshots = Controller::new(every::<TwinSnapshot>(ctx), watching())
+        .with_config(config.clone())
+        .graceful_shutdown_on(ended(ctx))
+        .run(
+            |o, c| drive("twinsnapshot", o, c, snapshot::reconcile),
+            |_, error, _| match *error {},
+            Arc::clone(ctx),
+        );
+    tasks.spawn(snapshots.for_each(|_| std::future::ready(())));
+    let restores = Controller::new(every::<TwinRestore>(ctx), watching())
+        .with_config(config.clone())
+        .graceful_shutdown_on(ended(ctx))
+        .run(
+            |o, c| drive("twinrestore", o, c, restore::reconcile),
+            |_, error, _| match *error {},
+            Arc::clone(ctx),
+        );
+    tasks.spawn(restores.for_each(|_| std::future::ready(())));
 }
 
 fn every<K>(ctx: &Context) -> Api<DeserializeGuard<K>>

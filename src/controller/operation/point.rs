@@ -1,7 +1,7 @@
 //! The operation Point: a restore point on request.
 
 use kube::{Api, ResourceExt as _};
-use safetytwin_crds::TwinSnapshot;
+use safetytwin_crds::{DigitalTwinStatus, TwinSnapshot};
 use safetytwin_crds::digitaltwin::{Operation, OperationKind};
 use safetytwin_crds::names::printable;
 
@@ -11,7 +11,7 @@ use super::{Job, point_name};
 use crate::controller::api;
 use crate::controller::error::Error;
 use crate::execute::{Journal as _, points};
-use crate::vm::PointRequest;
+use crate::vm::{PointRequest, VmFacts};
 
 /// Records a point and takes it. Numbers come from status and points: the guest need not answer.
 pub async fn begin(job: &Job<'_>, snapshot: &TwinSnapshot) -> Result<(), Error> {
@@ -68,18 +68,20 @@ async fn perform(job: &Job<'_>, operation: &Operation, snapshot: &TwinSnapshot) 
     job.ledger
         .update(|status| {
             status.operation = None;
-            // Our own point is no change made by hand.
-            let known = status.vm.as_mut().and_then(|vm| vm.incarnation.as_mut());
-            if let (Some(known), Some(facts)) = (known, facts) {
-                let boot = known
-                    .rsplit_once(' ')
-                    .map(|(_, boot)| boot.to_owned())
-                    .unwrap_or_default();
-                *known = format!("{} {boot}", facts.incarnation);
-            }
+            keep_incarnation(status, facts);
         })
         .await?;
     let note = format!("{}: {:?}", operation.snapshot_name, taken.mode);
     job.ctx.events.normal(&twin, "SnapshotTaken", &note).await;
     Ok(())
+}
+
+/// A point that we take or remove changes the machine's incarnation: that is no change made by hand.
+/// The guest's boot stays.
+pub fn keep_incarnation(status: &mut DigitalTwinStatus, facts: Option<VmFacts>) {
+    let known = status.vm.as_mut().and_then(|vm| vm.incarnation.as_mut());
+    if let (Some(known), Some(facts)) = (known, facts) {
+        let boot = known.rsplit_once(' ').map(|(_, boot)| boot.to_owned());
+        *known = format!("{} {}", facts.incarnation, boot.unwrap_or_default());
+    }
 }
