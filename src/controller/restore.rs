@@ -28,9 +28,18 @@ pub async fn reconcile(found: Arc<TwinRestore>, ctx: Arc<Context>) -> Result<Act
     let Some(twin) = api::read("read the twin", &twins, &found.spec.twin_ref.name).await? else {
         let error = Error::NotYet {
             reason: "TwinNotFound",
-            message: format!("there is no DigitalTwin {} in this namespace", found.spec.twin_ref.name),
+            message: format!(
+                "there is no DigitalTwin {} in this namespace",
+                found.spec.twin_ref.name
+            ),
         };
-        say(&ctx, &restores, &found.name_any(), Verdict::no(error.reason(), error.to_string())).await?;
+        say(
+            &ctx,
+            &restores,
+            &found.name_any(),
+            Verdict::no(error.reason(), error.to_string()),
+        )
+        .await?;
         return Err(error);
     };
     let lock = ctx.memory.lock_of(&uid_of(&twin)?);
@@ -53,7 +62,13 @@ pub async fn reconcile(found: Arc<TwinRestore>, ctx: Arc<Context>) -> Result<Act
         }
         Err(error) if error.is_conflict() => Err(error),
         Err(error) => {
-            say(&ctx, &restores, &found.name_any(), Verdict::no(error.reason(), error.to_string())).await?;
+            say(
+                &ctx,
+                &restores,
+                &found.name_any(),
+                Verdict::no(error.reason(), error.to_string()),
+            )
+            .await?;
             Err(error)
         }
     }
@@ -63,7 +78,10 @@ pub async fn reconcile(found: Arc<TwinRestore>, ctx: Arc<Context>) -> Result<Act
 const OVER: [&str; 4] = ["AlreadyExecuted", "Superseded", "NoPointBefore", "Restored"];
 
 fn is_over(restore: &TwinRestore) -> bool {
-    let restored = restore.status.as_ref().and_then(|s| s.conditions.find(types::RESTORED));
+    let restored = restore
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.find(types::RESTORED));
     restored.is_some_and(|c| c.status == ConditionStatus::True || OVER.contains(&c.reason.as_str()))
 }
 
@@ -77,19 +95,27 @@ async fn execute(
     let name = found.name_any();
     let status = twin.status.clone().unwrap_or_default();
     let executed = status.executed_restores.iter().find(|e| e.name == name).cloned();
-    if executed.as_ref().is_some_and(|e| Some(&e.uid) != found.uid().as_ref()) {
+    if executed
+        .as_ref()
+        .is_some_and(|e| Some(&e.uid) != found.uid().as_ref())
+    {
         let message = "a TwinRestore of this name was executed before: use another name to restore again";
         return Ok(Verdict::no("AlreadyExecuted", message));
     }
     let newest = permit::newest_restore(ctx, &twin).await?;
     if executed.is_none() && newest.is_some_and(|n| n.uid() != found.uid()) {
-        return Ok(Verdict::no("Superseded", "a newer TwinRestore of this twin exists"));
+        return Ok(Verdict::no(
+            "Superseded",
+            "a newer TwinRestore of this twin exists",
+        ));
     }
     ctx.may_act()?;
-    let class = permit::class(ctx, &twin).await?.map_err(|refusal| Error::NotYet {
-        reason: refusal.reason,
-        message: refusal.message,
-    })?;
+    let class = permit::class(ctx, &twin)
+        .await?
+        .map_err(|refusal| Error::NotYet {
+            reason: refusal.reason,
+            message: refusal.message,
+        })?;
     let home = Home::open(ctx, &twin, &class).await?;
     let facts = match home.vm.observe().await? {
         Some(facts) => facts,
@@ -120,7 +146,9 @@ async fn execute(
             Choice::None(verdict) => return Ok(verdict),
         },
     }
-    let chosen = api::read("read the restore", restores, &name).await?.and_then(|r| r.status);
+    let chosen = api::read("read the restore", restores, &name)
+        .await?
+        .and_then(|r| r.status);
     if let Some(revision) = chosen.and_then(|s| s.revision) {
         restore::put_on_top(&job, revision).await?;
     }
@@ -142,9 +170,15 @@ async fn choose(
     let snapshots = objects::list_snapshots(&ctx.client, twin).await?;
     let chosen = found.status.as_ref().and_then(|s| s.snapshot.clone());
     let named = chosen.or_else(|| found.spec.snapshot_ref.as_ref().map(|r| r.name.clone()));
-    let as_of = found.spec.as_of.as_ref().and_then(|t| t.parse::<Timestamp>().ok());
+    let as_of = found
+        .spec
+        .as_of
+        .as_ref()
+        .and_then(|t| t.parse::<Timestamp>().ok());
     let target = match (&named, as_of) {
-        (Some(name), _) => snapshots.into_iter().find(|s| s.name_any() == *name && is_ready(s)),
+        (Some(name), _) => snapshots
+            .into_iter()
+            .find(|s| s.name_any() == *name && is_ready(s)),
         (None, Some(as_of)) => newest_before(snapshots, as_of),
         (None, None) => None,
     };

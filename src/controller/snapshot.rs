@@ -39,7 +39,11 @@ pub async fn reconcile(snapshot: Arc<TwinSnapshot>, ctx: Arc<Context>) -> Result
     if snapshot.metadata.deletion_timestamp.is_some() {
         return remove(&ctx, &snapshots, &twins, &snapshot).await;
     }
-    let ready = |s: &TwinSnapshot| s.status.as_ref().is_some_and(|s| s.conditions.is_true(types::READY));
+    let ready = |s: &TwinSnapshot| {
+        s.status
+            .as_ref()
+            .is_some_and(|s| s.conditions.is_true(types::READY))
+    };
     if is_automatic(&snapshot) || ready(&snapshot) {
         return Ok(Action::await_change());
     }
@@ -114,7 +118,9 @@ async fn say(ctx: &Context, snapshots: &Api<TwinSnapshot>, name: &str, error: &E
     let mut status = snapshot.status.clone().unwrap_or_default();
     status.observed_generation = generation;
     let verdict = Verdict::no(error.reason(), error.to_string());
-    status.conditions.set(types::READY, verdict, generation, ctx.clock.now());
+    status
+        .conditions
+        .set(types::READY, verdict, generation, ctx.clock.now());
     if snapshot.status.as_ref() != Some(&status) {
         snapshot.status = Some(status);
         api::write_status("write the snapshot's status", snapshots, &snapshot).await?;
@@ -149,7 +155,10 @@ async fn remove_point(ctx: &Context, twin: DigitalTwin, point: &str) -> Result<(
     let Some(class) = api::read("read the class", &classes, &twin.spec.class_name).await? else {
         return Err(Error::NotYet {
             reason: "ClassNotFound",
-            message: format!("TwinClass {} is needed to remove point {point}", twin.spec.class_name),
+            message: format!(
+                "TwinClass {} is needed to remove point {point}",
+                twin.spec.class_name
+            ),
         });
     };
     let home = Home::open(ctx, &twin, &class).await?;
@@ -157,5 +166,7 @@ async fn remove_point(ctx: &Context, twin: DigitalTwin, point: &str) -> Result<(
     ledger.guard().await?;
     home.vm.delete_point(point).await?;
     let facts = home.vm.observe().await?;
-    ledger.update(|status| point::keep_incarnation(status, facts)).await
+    ledger
+        .update(|status| point::keep_incarnation(status, facts))
+        .await
 }

@@ -1,9 +1,9 @@
 //! The operation Point: a restore point on request.
 
 use kube::{Api, ResourceExt as _};
-use safetytwin_crds::{DigitalTwinStatus, TwinSnapshot};
 use safetytwin_crds::digitaltwin::{Operation, OperationKind};
 use safetytwin_crds::names::printable;
+use safetytwin_crds::{DigitalTwinStatus, TwinSnapshot};
 
 use super::apply::{asked, choose_mode};
 use super::journal::{OperationJournal, PointNote};

@@ -31,7 +31,11 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
     let operation = Operation {
         number,
         kind: OperationKind::Restore,
-        base_revision: twin.status.as_ref().and_then(|s| s.applied.as_ref()).map_or(0, |a| a.revision),
+        base_revision: twin
+            .status
+            .as_ref()
+            .and_then(|s| s.applied.as_ref())
+            .map_or(0, |a| a.revision),
         target_revision: target.status.as_ref().map_or(0, |s| revision(&s.revision)),
         snapshot_name: target.name_any(),
         epoch,
@@ -104,8 +108,13 @@ async fn perform(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
     };
     let report = execute::restore(&input, &ports).await?;
     finish(job, operation, &report.manifest).await?;
-    job.ctx.events.normal(&twin, "RestoreCompleted", &operation.summary).await;
-    job.ctx.metrics.operated("restore", "Restored", std::time::Duration::ZERO);
+    job.ctx
+        .events
+        .normal(&twin, "RestoreCompleted", &operation.summary)
+        .await;
+    job.ctx
+        .metrics
+        .operated("restore", "Restored", std::time::Duration::ZERO);
     Ok(())
 }
 

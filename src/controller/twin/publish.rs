@@ -15,6 +15,9 @@ use crate::controller::ledger::Ledger;
 use crate::guest::GuestError;
 use crate::plan::status::is_failure;
 
+/// How soon a new VM is asked again whether it answers.
+const BOOT_RECHECK: Duration = Duration::from_secs(2);
+
 /// When a twin is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -44,6 +47,7 @@ pub async fn publish(
     mut findings: Findings,
     outcome: Result<Next, Error>,
 ) -> Result<Action, Error> {
+    let outcome = still_booting(&ledger.status().await, outcome, &mut findings);
     match &outcome {
         Err(error) if error.is_conflict() || matches!(error, Error::Stopped(_)) => {
             return outcome.map(action);
@@ -68,6 +72,22 @@ pub async fn publish(
     let after = ready_of(&ledger.status().await);
     announce(ctx, ledger, before, after).await;
     outcome.map(action)
+}
+
+/// A new VM that does not answer yet boots: that is no failure, and it is asked again soon.
+fn still_booting(
+    status: &DigitalTwinStatus,
+    outcome: Result<Next, Error>,
+    findings: &mut Findings,
+) -> Result<Next, Error> {
+    match outcome {
+        Err(Error::Guest(GuestError::Unreachable { message, .. })) if status.applied.is_none() => {
+            findings.guest_reachable = Some(Verdict::unknown("Booting", message));
+            findings.stop = Some(Stop::new("Booting", "the new VM does not answer yet"));
+            Ok(Next::After(BOOT_RECHECK))
+        }
+        outcome => outcome,
+    }
 }
 
 fn action(next: Next) -> Action {

@@ -46,10 +46,14 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
     job.ctx.memory.set_audited(&uid, job.ctx.clock.now());
     let pending = diff.pending.clone();
     let who = identity(&read.head);
+    let answers = address.addresses.first();
     job.ledger
         .update(|status| {
             status.pending_removal = pending;
             status.host.get_or_insert(who);
+            if let (Some(vm), Some(answers)) = (&mut status.vm, answers) {
+                vm.address = Some(answers.to_string());
+            }
         })
         .await?;
     findings.stop = diff.waiting.as_ref().map(waiting);
