@@ -57,8 +57,8 @@ mod sites {
             Ok(self.hypervisors.vm(&site.libvirt.uri, spec))
         }
 
-        async fn check(&self, _site: &Site) -> Result<(), VmError> {
-            Ok(())
+        async fn check(&self, site: &Site) -> Result<(), VmError> {
+            self.hypervisors.check(&site.libvirt.uri, &site.libvirt).await
         }
     }
 }

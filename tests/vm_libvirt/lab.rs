@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use safetytwin::vm::libvirt::Hypervisors;
-use safetytwin::vm::{Seed, TwinVm, VmOrigin, VmSpec};
-use safetytwin_crds::twinclass::{Vm, VmType};
+use safetytwin::vm::{Seed, TwinVm, VmError, VmOrigin, VmSpec};
+use safetytwin_crds::twinclass::{Libvirt, Vm, VmType};
 use virt::connect::Connect;
 use virt::network::Network;
 use virt::storage_pool::StoragePool;
@@ -121,6 +121,10 @@ impl Lab {
 
     pub fn vm(&self, spec: VmSpec) -> Arc<dyn TwinVm> {
         self.hypervisors.vm(&self.uri(), spec)
+    }
+
+    pub async fn check(&self, class: &Libvirt) -> Result<(), VmError> {
+        self.hypervisors.check(&self.uri(), class).await
     }
 
     /// Runs `work` on a connection of its own, as an administrator would with virsh.

@@ -1,14 +1,37 @@
 //! The libvirt backend on a real libvirtd and QEMU (emulation).
 //!
-//! One libvirtd serves all tests, one after the other. Needs root and the packages that a missing
-//! program's message names.
+//! Each test has a libvirtd of its own. Needs root and the packages that a missing program's
+//! message names.
 #![cfg(feature = "libvirt")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod lab;
 
-use lab::{BASE, Lab, spec};
-use safetytwin::vm::conformance;
+use lab::{BASE, Lab, NETWORK, POOL, spec};
+use safetytwin::vm::{PointRequest, VmError, VmOrigin, conformance};
+use safetytwin_crds::twinclass::{Libvirt, PointMode, Reach};
+use virt::domain::Domain;
+use virt::domain_snapshot::DomainSnapshot;
+
+fn request(name: &str, mode: PointMode) -> PointRequest {
+    PointRequest {
+        name: name.into(),
+        mode,
+    }
+}
+
+fn class() -> Libvirt {
+    Libvirt {
+        uri: String::new(),
+        credentials_ref: None,
+        pool: POOL.into(),
+        network: NETWORK.into(),
+        base_image: Some(BASE.into()),
+        adopt: None,
+        vm: spec(1).vm,
+        reach: Reach::default(),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libvirt_conforms_and_leaves_nothing_behind() {
@@ -17,5 +40,149 @@ async fn libvirt_conforms_and_leaves_nothing_behind() {
     if let Err(error) = conformance::run(vm.as_ref()).await {
         panic!("{error}\nfiles: {:?}", lab.files());
     }
+    assert_eq!(lab.files(), [BASE]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_class_names_and_is_not_there_is_named() {
+    let lab = Lab::start();
+    let missing = |error: VmError| match error {
+        VmError::Missing { what, name, .. } => (what, name),
+        other => panic!("{other}"),
+    };
+    let mut wrong = spec(1);
+    wrong.pool = "nowhere".into();
+    let error = lab.vm(wrong).ensure().await.unwrap_err();
+    assert_eq!(missing(error), ("pool", "nowhere".into()));
+    let mut wrong = spec(1);
+    wrong.network = "nowhere".into();
+    let error = lab.vm(wrong).ensure().await.unwrap_err();
+    assert_eq!(missing(error), ("network", "nowhere".into()));
+    let mut wrong = spec(1);
+    wrong.vm.kernel = Some("vmlinuz".into());
+    let error = lab.vm(wrong).ensure().await.unwrap_err();
+    assert_eq!(missing(error), ("volume", "vmlinuz".into()));
+    assert_eq!(lab.files(), [BASE], "something was made before all was there");
+
+    lab.check(&class()).await.unwrap();
+    let mut wrong = class();
+    wrong.base_image = Some("nowhere.qcow2".into());
+    assert_eq!(missing(lab.check(&wrong).await.unwrap_err()).0, "volume");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_is_not_ours_is_neither_used_nor_removed() {
+    let lab = Lab::start();
+    let vm = lab.vm(spec(1));
+    vm.ensure().await.unwrap();
+    // Another twin that came to the same domain.
+    let mut other = spec(1);
+    other.twin_uid = "another".into();
+    let other = lab.vm(other);
+    assert!(matches!(other.ensure().await, Err(VmError::Refused { .. })));
+    assert!(matches!(other.claim(1).await, Err(VmError::Refused { .. })));
+    assert!(matches!(other.delete().await, Err(VmError::Refused { .. })));
+    // Another domain that has the name.
+    let mut namesake = spec(2);
+    namesake.name = spec(1).name;
+    assert!(matches!(
+        lab.vm(namesake).ensure().await,
+        Err(VmError::Refused { .. })
+    ));
+    assert!(vm.observe().await.unwrap().unwrap().running);
+    vm.delete().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adopted_domain_is_marked_kept_and_released() {
+    let lab = Lab::start();
+    let maker = lab.vm(spec(1));
+    maker.ensure().await.unwrap();
+    let mut adopting = spec(1);
+    adopting.origin = VmOrigin::Adopt;
+    let vm = lab.vm(adopting.clone());
+    vm.ensure().await.unwrap();
+    vm.claim(3).await.unwrap();
+    vm.take_point(&request("a", PointMode::Disk)).await.unwrap();
+    vm.delete().await.unwrap();
+    vm.delete().await.unwrap();
+    // Nobody's now, with its points.
+    let facts = vm.observe().await.unwrap().unwrap();
+    assert_eq!((facts.running, facts.epoch, facts.points.len()), (true, 0, 1));
+    adopting.twin_uid = "another".into();
+    let next = lab.vm(adopting);
+    next.ensure().await.unwrap();
+    assert!(matches!(vm.ensure().await, Err(VmError::Refused { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_with_internal_points_is_refused_until_they_are_gone() {
+    let lab = Lab::start();
+    let vm = lab.vm(spec(1));
+    vm.ensure().await.unwrap();
+    let uuid = spec(1).uuid;
+    let internal = |take: bool| {
+        lab.with_connect(|connect| {
+            let domain = Domain::lookup_by_uuid_string(connect, &uuid).unwrap();
+            if take {
+                let xml = "<domainsnapshot><name>by-hand</name><disks><disk name='vda' snapshot='internal'/>\
+                           <disk name='vdb' snapshot='no'/></disks></domainsnapshot>";
+                DomainSnapshot::create_xml(&domain, xml, 0).unwrap();
+            } else {
+                let found = DomainSnapshot::lookup_by_name(&domain, "by-hand", 0).unwrap();
+                found.delete(0).unwrap();
+            }
+        });
+    };
+    internal(true);
+    let refused = vm.take_point(&request("a", PointMode::Disk)).await;
+    assert!(matches!(refused, Err(VmError::Refused { .. })), "{refused:?}");
+    assert!(matches!(vm.ensure().await, Err(VmError::Refused { .. })));
+    internal(false);
+    vm.take_point(&request("a", PointMode::Disk)).await.unwrap();
+    vm.delete().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_by_hand_is_seen_and_set_right() {
+    let lab = Lab::start();
+    let mut open = spec(1);
+    open.network = "open".into();
+    let vm = lab.vm(open);
+    let first = vm.ensure().await.unwrap();
+    assert!(!first.isolated, "a network with <forward> leads out");
+    let uuid = spec(1).uuid;
+    let by_hand = |act: &dyn Fn(&Domain)| {
+        lab.with_connect(|connect| act(&Domain::lookup_by_uuid_string(connect, &uuid).unwrap()));
+    };
+    by_hand(&|domain| drop(domain.suspend().unwrap()));
+    assert!(!vm.observe().await.unwrap().unwrap().running);
+    let resumed = vm.ensure().await.unwrap();
+    assert!(resumed.running && resumed.incarnation == first.incarnation);
+    by_hand(&|domain| domain.destroy().unwrap());
+    assert!(!vm.observe().await.unwrap().unwrap().running);
+    // Of a VM that does not run, only the disk can be kept.
+    let taken = vm.take_point(&request("off", PointMode::Auto)).await.unwrap();
+    assert_eq!(taken.mode, safetytwin_crds::twinsnapshot::TakenMode::Disk);
+    let started = vm.ensure().await.unwrap();
+    assert!(started.running && started.incarnation != first.incarnation);
+    // A point that lost its memory file is taken anew.
+    vm.take_point(&request("half", PointMode::Full)).await.unwrap();
+    std::fs::remove_file(lab.pool_folder().join(format!("{}.half.mem", spec(1).name))).unwrap();
+    assert!(
+        !vm.take_point(&request("half", PointMode::Full))
+            .await
+            .unwrap()
+            .existed
+    );
+    // Points without their domain are neither used nor destroyed.
+    by_hand(&|domain| {
+        domain.destroy().unwrap();
+        domain
+            .undefine_flags(virt::sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+            .unwrap();
+    });
+    assert!(matches!(vm.ensure().await, Err(VmError::Refused { .. })));
+    vm.delete().await.unwrap();
     assert_eq!(lab.files(), [BASE]);
 }

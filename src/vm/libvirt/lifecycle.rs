@@ -3,7 +3,6 @@
 use safetytwin_crds::twinclass::VmType;
 use virt::domain::Domain;
 use virt::error::ErrorNumber;
-use virt::network::Network;
 use virt::sys;
 
 use super::super::names::check_vm_name;
@@ -46,17 +45,7 @@ impl Call<'_> {
         {
             return Err(self.refused("another domain has this name; rename or remove it".into()));
         }
-        let network = Network::lookup_by_name(connect, &self.spec.network);
-        if optional(network, ErrorNumber::NoNetwork)
-            .map_err(&failed)?
-            .is_none()
-        {
-            return Err(VmError::Missing {
-                what: "network",
-                name: self.spec.network.clone(),
-                hint: "define it without <forward>, or correct the class".into(),
-            });
-        }
+        self.require_network()?;
         self.refuse_orphans(pool)?;
         let optional_path = |name: &Option<String>| {
             name.as_ref()

@@ -7,6 +7,7 @@
 //! (`storage`, `seed`), so a remote hypervisor works like a local one.
 
 mod call;
+mod class;
 mod errors;
 mod facts;
 mod lifecycle;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use safetytwin_crds::twinclass::Libvirt;
 
 use super::{PointRequest, PointTaken, TwinVm, VmError, VmFacts, VmSpec};
 use call::Call;
@@ -54,6 +56,19 @@ impl Hypervisors {
             link: self.link(uri),
             spec: Arc::new(spec),
         })
+    }
+
+    /// Whether everything that a class names exists: connection, pool, network, volumes or domain.
+    ///
+    /// # Errors
+    /// The first thing that is not there or cannot be used, with what to do.
+    pub async fn check(&self, uri: &str, class: &Libvirt) -> Result<(), VmError> {
+        let class = class.clone();
+        let work = move |session: &link::Session<'_>| {
+            let spec = class::spec(&class);
+            Call { session, spec: &spec }.check_class(&class)
+        };
+        self.link(uri).call("check the class", SHORT, work).await
     }
 
     fn link(&self, uri: &str) -> Arc<Link> {
