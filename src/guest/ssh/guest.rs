@@ -1,9 +1,10 @@
 //! The port [`Guest`] on an SSH session.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use safetytwin_crds::manifest::Manifest;
 use safetytwin_crds::names::{GUEST_LOCK, GUEST_MANIFEST, GUEST_OPERATION, GUEST_STATE_DIR, UnitName};
@@ -13,7 +14,7 @@ use super::bus::Bus;
 use super::files::Files;
 use super::session::{self, Session};
 use super::units::{self, FileChange};
-use super::{preflight, transient};
+use super::{jobs, preflight, transient};
 use crate::facts::{Accounts, JobOutcome, Preflight, PreflightQuery, UnitFacts};
 use crate::guest::records::{self, Lock, MAX_RECORD};
 use crate::guest::{Guest, GuestAddress, GuestError, JobKind, OperationRecord, Traffic, accounts, paths};
@@ -34,7 +35,10 @@ pub(super) struct SshGuest {
 impl SshGuest {
     pub(super) async fn open(address: &GuestAddress) -> Result<Self, GuestError> {
         let session = session::open(address).await?;
-        let (files, bus) = futures::try_join!(Files::open(&session), Bus::open(&session, &address.user))?;
+        let (files, bus) = futures::try_join!(
+            Files::open(&session, &address.user),
+            Bus::open(&session, &address.user)
+        )?;
         Ok(Self {
             session,
             files,
@@ -56,8 +60,6 @@ impl SshGuest {
 
     /// Writes one file unless its bytes are there already; answers whether it was written.
     async fn write_file(&self, file: &DesiredFile) -> Result<bool, GuestError> {
-        const CALL: &str = "write a file";
-        paths::check(CALL, &file.path)?;
         let (folder, _) = paths::split(&file.path);
         if folder != paths::UNIT_DIR {
             self.files.make_folder(folder, 0o755).await?;
@@ -73,13 +75,23 @@ impl SshGuest {
     }
 
     async fn remove_file(&self, path: &str) -> Result<(), GuestError> {
-        paths::check("remove a file", path)?;
         self.files.remove(path).await?;
         let (folder, _) = paths::split(path);
         if folder != paths::UNIT_DIR {
             self.files.remove_empty_folder(folder).await?;
         }
         Ok(())
+    }
+
+    /// Writes a file of the state directory, unless a higher epoch holds the guest.
+    async fn write_record(&self, path: &str, bytes: &[u8], epoch: i64) -> Result<(), GuestError> {
+        let (held, ()) =
+            futures::try_join!(self.held_lock(), self.files.make_folder(GUEST_STATE_DIR, 0o700))?;
+        if let Some(held) = held {
+            held.yields_to(epoch)?;
+        }
+        self.files.write(path, bytes, 0o600).await?;
+        self.files.sync_folder(GUEST_STATE_DIR).await
     }
 
     async fn held_lock(&self) -> Result<Option<Lock>, GuestError> {
@@ -112,8 +124,7 @@ impl Guest for SshGuest {
 
     async fn write_manifest(&self, manifest: &Manifest) -> Result<(), GuestError> {
         let bytes = records::encode("write the manifest", manifest)?;
-        self.files.make_folder(GUEST_STATE_DIR, 0o700).await?;
-        self.files.write(GUEST_MANIFEST, &bytes, 0o600).await
+        self.write_record(GUEST_MANIFEST, &bytes, manifest.epoch).await
     }
 
     async fn operation(&self) -> Result<Option<OperationRecord>, GuestError> {
@@ -127,8 +138,7 @@ impl Guest for SshGuest {
         match record {
             Some(record) => {
                 let bytes = records::encode("write the operation record", record)?;
-                self.files.make_folder(GUEST_STATE_DIR, 0o700).await?;
-                self.files.write(GUEST_OPERATION, &bytes, 0o600).await
+                self.write_record(GUEST_OPERATION, &bytes, record.epoch).await
             }
             None => self.files.remove(GUEST_OPERATION).await,
         }
@@ -145,14 +155,23 @@ impl Guest for SshGuest {
         if let Some(held) = self.held_lock().await? {
             held.yields_to(epoch)?;
         }
-        self.files.write(GUEST_LOCK, &bytes, 0o600).await
+        self.files.write(GUEST_LOCK, &bytes, 0o600).await?;
+        // Two may have found the same old lock.
+        match self.held_lock().await? {
+            Some(held) => held.yields_to(epoch),
+            None => Ok(()),
+        }
     }
 
     async fn unlock(&self, epoch: i64) -> Result<(), GuestError> {
-        match self.held_lock().await? {
-            Some(held) if held.epoch > epoch => Ok(()),
-            _ => self.files.remove(GUEST_LOCK).await,
+        let Some(held) = self.held_lock().await? else {
+            return Ok(());
+        };
+        held.yields_to(epoch)?;
+        if held.epoch == epoch {
+            self.files.remove(GUEST_LOCK).await?;
         }
+        Ok(())
     }
 
     async fn own_units(&self) -> Result<Vec<String>, GuestError> {
@@ -184,14 +203,24 @@ impl Guest for SshGuest {
     }
 
     async fn write_files(&self, files: &[DesiredFile]) -> Result<usize, GuestError> {
-        let written = try_join_all(files.iter().map(|file| self.write_file(file))).await?;
+        for file in files {
+            paths::check("write files", &file.path)?;
+        }
+        // All of them end, also after a failure: none is left open in the guest.
+        let written = join_all(files.iter().map(|file| self.write_file(file))).await;
+        let written: Vec<bool> = written.into_iter().collect::<Result<_, _>>()?;
+        let changed = files.iter().zip(&written).filter(|(_, written)| **written);
+        let folders: BTreeSet<&str> = changed.map(|(file, _)| paths::split(&file.path).0).collect();
+        try_join_all(folders.into_iter().map(|folder| self.files.sync_folder(folder))).await?;
         Ok(written.into_iter().filter(|written| *written).count())
     }
 
-    async fn remove_files(&self, paths: &[String]) -> Result<(), GuestError> {
-        try_join_all(paths.iter().map(|path| self.remove_file(path)))
-            .await
-            .map(|_| ())
+    async fn remove_files(&self, list: &[String]) -> Result<(), GuestError> {
+        for path in list {
+            paths::check("remove files", path)?;
+        }
+        let removed = join_all(list.iter().map(|path| self.remove_file(path))).await;
+        removed.into_iter().collect()
     }
 
     async fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>, GuestError> {
@@ -220,9 +249,9 @@ impl Guest for SshGuest {
         units::change_files(&self.bus, FileChange::Unmask, list).await
     }
 
-    async fn run_jobs(&self, jobs: &[(JobKind, UnitName)]) -> Result<Vec<JobOutcome>, GuestError> {
-        self.jobs.fetch_add(jobs.len() as u64, Ordering::Relaxed);
-        units::run_jobs(&self.bus, jobs).await
+    async fn run_jobs(&self, list: &[(JobKind, UnitName)]) -> Result<Vec<JobOutcome>, GuestError> {
+        self.jobs.fetch_add(list.len() as u64, Ordering::Relaxed);
+        jobs::run(&self.bus, list).await
     }
 
     async fn reset_failed(&self, list: &[UnitName]) -> Result<(), GuestError> {

@@ -9,7 +9,11 @@
 mod bus;
 mod files;
 mod guest;
+pub mod interactive;
+mod jobs;
 mod preflight;
+#[cfg(test)]
+mod real;
 mod session;
 mod transient;
 mod units;

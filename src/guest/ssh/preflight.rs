@@ -7,7 +7,7 @@ use safetytwin_crds::names::UnitName;
 use safetytwin_crds::revision::Image;
 
 use super::bus::Bus;
-use super::files::Files;
+use super::files::{Files, Mode};
 use super::transient;
 use crate::facts::{Preflight, PreflightQuery};
 use crate::guest::GuestError;
@@ -24,13 +24,12 @@ pub(super) async fn answer(
     query: &PreflightQuery,
 ) -> Result<Preflight, GuestError> {
     let executables = query.executables.iter().map(|path| async move {
-        let found = files.stat(path).await?;
-        let runs = found.is_some_and(|a| a.is_regular() && a.permissions.unwrap_or_default() & 0o111 != 0);
+        let runs = files.look(path).await?.is_some_and(Mode::is_executable);
         Ok::<_, GuestError>(runs.then(|| path.clone()))
     });
     let directories = query.directories.iter().map(|path| async move {
-        let found = files.stat(path).await?;
-        Ok::<_, GuestError>(found.is_some_and(|a| a.is_dir()).then(|| path.clone()))
+        let there = files.look(path).await?.is_some_and(Mode::is_directory);
+        Ok::<_, GuestError>(there.then(|| path.clone()))
     });
     let unit_files = query.unit_files.iter().map(|unit| async move {
         Ok::<_, GuestError>(has_unit_file(files, unit).await?.then(|| unit.clone()))
@@ -54,14 +53,16 @@ pub(super) async fn answer(
         preflight.groups = accounts(files, "/etc/group").await?;
         preflight.groups.retain(|name, _| query.groups.contains(name));
     }
-    if !query.images.is_empty() {
-        for engine in ENGINES {
-            if files.stat(&client(engine)).await?.is_some() {
-                preflight.engines.insert(engine.to_owned());
-            }
+    for engine in ENGINES {
+        if files
+            .look(&client(engine))
+            .await?
+            .is_some_and(Mode::is_executable)
+        {
+            preflight.engines.insert(engine.to_owned());
         }
-        preflight.images = images(bus, &preflight, query).await?;
     }
+    preflight.images = images(bus, &preflight, query).await?;
     Ok(preflight)
 }
 
@@ -74,6 +75,7 @@ async fn images(bus: &Bus, preflight: &Preflight, query: &PreflightQuery) -> Res
         .images
         .iter()
         .filter(|image| preflight.engines.contains(image.engine.command()))
+        .filter(|image| is_reference(&image.reference))
         .collect();
     let answers = join_all(asked.iter().map(|image| async move {
         let words = ["image", "inspect", "--", image.reference.as_str()];
@@ -92,6 +94,13 @@ async fn images(bus: &Bus, preflight: &Preflight, query: &PreflightQuery) -> Res
     Ok(found)
 }
 
+/// Whether this can be an image reference: `[A-Za-z0-9][A-Za-z0-9._:/@-]*`. It becomes an argument.
+fn is_reference(text: &str) -> bool {
+    let begins = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = |b: u8| b.is_ascii_alphanumeric() || b"._:/@-".contains(&b);
+    begins && text.len() <= 512 && text.bytes().all(rest)
+}
+
 /// A unit file of this name, or of its template, in one of the service manager's folders.
 async fn has_unit_file(files: &Files, unit: &str) -> Result<bool, GuestError> {
     let Ok(name) = unit.parse::<UnitName>() else {
@@ -101,8 +110,9 @@ async fn has_unit_file(files: &Files, unit: &str) -> Result<bool, GuestError> {
     let paths: Vec<String> = names
         .flat_map(|name| UNIT_PATHS.iter().map(move |folder| format!("{folder}/{name}")))
         .collect();
-    let found = try_join_all(paths.iter().map(|path| files.stat(path))).await?;
-    Ok(found.iter().any(Option::is_some))
+    let found = try_join_all(paths.iter().map(|path| files.look(path))).await?;
+    // A mask is a link to a device: no file.
+    Ok(found.into_iter().flatten().any(Mode::is_file))
 }
 
 /// Names and numeric ids of `/etc/passwd` or `/etc/group`: fields one and three of both (passwd(5), group(5)).

@@ -3,14 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use russh::client::{self, Handle};
 use russh::keys::ssh_key::{HashAlg, PublicKey};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, Disconnect};
+use russh::{Channel, Disconnect, Preferred};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -18,14 +19,28 @@ use crate::guest::{GuestAddress, GuestError};
 
 /// Longest time for a TCP connection to one address.
 const TCP: Duration = Duration::from_secs(5);
-/// A dead peer is noticed after three unanswered keepalives.
+/// TCP's own keepalives notice a dead peer: an idle connection carries no SSH byte.
 const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Unacknowledged data for so long ends the connection (TCP_USER_TIMEOUT, tcp(7)).
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// Bytes that went over a connection.
+/// Bytes that went over a connection, and whether a call on it was lost.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
+    lost: AtomicBool,
+}
+
+impl Meter {
+    /// Passes a call's result on; after a lost call the connection is not used again, since the
+    /// answer may still come and the guest may hang.
+    pub(super) fn note<T>(&self, result: Result<T, GuestError>) -> Result<T, GuestError> {
+        if matches!(result, Err(GuestError::Lost { .. })) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        result
+    }
 }
 
 /// A session after its login.
@@ -43,8 +58,29 @@ impl Session {
             .map_err(|error| lost(call, error))
     }
 
+    /// A channel to a TCP port that the guest reaches.
+    pub(super) async fn tunnel(
+        &self,
+        call: &'static str,
+        target: IpAddr,
+        port: u16,
+        origin: SocketAddr,
+    ) -> Result<Channel<client::Msg>, GuestError> {
+        let (ip, from) = (target.to_string(), origin.ip().to_string());
+        self.handle
+            .channel_open_direct_tcpip(ip, u32::from(port), from, u32::from(origin.port()))
+            .await
+            .map_err(|error| match error {
+                russh::Error::ChannelOpenFailure(reason) => GuestError::Failed {
+                    call,
+                    message: format!("the guest refuses port {port}: {reason:?}"),
+                },
+                error => lost(call, error),
+            })
+    }
+
     pub(super) fn is_open(&self) -> bool {
-        !self.handle.is_closed()
+        !self.handle.is_closed() && !self.meter.lost.load(Ordering::Relaxed)
     }
 
     /// Says goodbye; a peer that is gone already does not matter.
@@ -66,18 +102,20 @@ pub(super) fn lost(call: &'static str, error: impl std::fmt::Display) -> GuestEr
 /// # Errors
 /// Unreachable when no address answers, HostKeyRefused or LoginRefused when the right or another guest says no.
 pub(super) async fn open(address: &GuestAddress) -> Result<Session, GuestError> {
-    let mut last = GuestError::Unreachable {
-        address: "no address".into(),
-        message: "the VM has no address yet".into(),
-    };
+    let mut refusal: Option<GuestError> = None;
     for ip in &address.addresses {
         match open_at(*ip, address).await {
             Ok(session) => return Ok(session),
-            // Another machine may have taken the address: the next one may be right.
-            Err(error) => last = error,
+            // Another machine may have taken the address: the next one may be right, and one that
+            // does not answer now may be right later.
+            Err(error) if refusal.is_none() || error.is_transient() => refusal = Some(error),
+            Err(_) => {}
         }
     }
-    Err(last)
+    Err(refusal.unwrap_or_else(|| GuestError::Unreachable {
+        address: "no address".into(),
+        message: "the VM has no address yet".into(),
+    }))
 }
 
 async fn open_at(ip: IpAddr, address: &GuestAddress) -> Result<Session, GuestError> {
@@ -91,17 +129,15 @@ async fn open_at(ip: IpAddr, address: &GuestAddress) -> Result<Session, GuestErr
         Ok(Err(error)) => return Err(unreachable(&error)),
         Err(_) => return Err(unreachable(&format!("no answer within {} s", TCP.as_secs()))),
     };
-    stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+    tune(&stream).map_err(|error| unreachable(&error))?;
     let meter = Arc::<Meter>::default();
     let metered = Metered {
         stream,
         meter: Arc::clone(&meter),
     };
-    let handler = Pinned {
-        key: pinned(&address.host_key)?,
-        at,
-    };
-    let mut handle = client::connect_stream(Arc::new(config()), metered, handler)
+    let key = pinned(&address.host_key)?;
+    let config = Arc::new(config(&key));
+    let mut handle = client::connect_stream(config, metered, Pinned { key, at })
         .await
         .map_err(|refusal| refusal.0)?;
     let key = PrivateKey::from_openssh(&address.private_key).map_err(|error| GuestError::Failed {
@@ -122,13 +158,27 @@ async fn open_at(ip: IpAddr, address: &GuestAddress) -> Result<Session, GuestErr
     }
 }
 
-fn config() -> client::Config {
+/// No SSH keepalive: see [`KEEPALIVE`]. Only the pinned key's algorithm is offered, so that a guest
+/// with several host keys shows that one.
+fn config(pinned: &PublicKey) -> client::Config {
     client::Config {
-        nodelay: true,
-        keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: 3,
+        preferred: Preferred {
+            key: vec![pinned.algorithm()].into(),
+            ..Preferred::DEFAULT
+        },
         ..client::Config::default()
     }
+}
+
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
 }
 
 fn pinned(text: &str) -> Result<PublicKey, GuestError> {

@@ -1,57 +1,36 @@
 //! Runs a program in the guest as a transient unit: typed arguments, no shell, no file, no reload.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use safetytwin_crds::names::UnitName;
-use zbus::OwnedObjectPath;
-use zbus::Variant;
+use zbus::{OwnedObjectPath, Variant};
 
 use super::bus::Bus;
-use super::units;
+use super::jobs;
 use crate::guest::GuestError;
-use crate::guest::JobKind;
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 type Command = (String, Vec<String>, bool);
+type Auxiliary<'a> = Vec<(&'a str, Vec<(&'a str, Variant<'a>)>)>;
 
-/// Whether the program ends with exit status 0. `argv[0]` is an absolute path.
+/// Whether the program ends with exit status 0 within 30 s. `argv[0]` is an absolute path.
+///
+/// The job of a oneshot unit ends when its program does; the unit is collected then, also a failed
+/// one, so nothing stays behind.
 pub(super) async fn succeeds(bus: &Bus, argv: &[String]) -> Result<bool, GuestError> {
-    const CALL: &str = "run a program";
-    let Some(program) = argv.first() else {
-        return Ok(false);
-    };
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("safetytwin-run-{}-{number}.service", std::process::id());
-    let unit: UnitName = name.parse().map_err(|error| GuestError::Failed {
-        call: CALL,
-        message: format!("{error}"),
-    })?;
-    let commands: Vec<Command> = vec![(program.clone(), argv.to_vec(), false)];
+    let ends = jobs::run_each(bus, vec![start(bus, argv)]).await?;
+    Ok(ends.iter().all(Option::is_none))
+}
+
+async fn start(bus: &Bus, argv: &[String]) -> Result<Option<OwnedObjectPath>, GuestError> {
+    let name = format!("safetytwin-run-{:016x}.service", rand::random::<u64>());
+    let program = argv.first().cloned().unwrap_or_default();
+    let commands: Vec<Command> = vec![(program, argv.to_vec(), false)];
     let properties: Vec<(&str, Variant<'_>)> = vec![
         ("Type", Variant::from("oneshot")),
-        ("RemainAfterExit", Variant::from(true)),
+        ("CollectMode", Variant::from("inactive-or-failed")),
         ("StandardOutput", Variant::from("null")),
-        ("StandardError", Variant::from("null")),
+        ("StandardError", Variant::from("journal")),
         ("TimeoutStartUSec", Variant::from(30_000_000_u64)),
         ("ExecStart", Variant::from(commands)),
     ];
-    let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
-    let _job: OwnedObjectPath = bus
-        .manage(
-            "StartTransientUnit",
-            &(unit.as_str(), "replace", properties, auxiliary),
-        )
-        .await?;
-    // A start of what starts already joins its job: its end is the program's end.
-    let outcomes = units::run_jobs(bus, &[(JobKind::Start, unit.clone())]).await?;
-    let succeeded = outcomes.iter().all(|outcome| outcome.failure.is_none());
-    let list = [unit];
-    if succeeded {
-        let [unit] = &list;
-        units::run_jobs(bus, &[(JobKind::Stop, unit.clone())]).await?;
-    } else {
-        units::reset_failed(bus, &list).await?;
-    }
-    Ok(succeeded)
+    let auxiliary: Auxiliary<'_> = Vec::new();
+    let body = (name, "replace", properties, auxiliary);
+    bus.manage("StartTransientUnit", &body).await.map(Some)
 }

@@ -1,25 +1,16 @@
-//! Units of the guest: facts and jobs, pipelined.
+//! Units of the guest: what they are, and changes of their files' state. Pipelined; nothing is loaded by asking.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
-
-use futures::StreamExt as _;
 use futures::future::{join_all, try_join_all};
 use safetytwin_crds::names::{UnitName, UnitType, printable};
-use zbus::{MatchRule, MessageStream, OwnedObjectPath, OwnedVariant};
+use zbus::{OwnedObjectPath, OwnedVariant};
 
-use super::bus::{Bus, is_no_such_unit};
-use super::session::lost;
+use super::bus::{Bus, is_no_such_file, is_no_such_unit};
 use crate::facts::{Active, JobOutcome, Load, UnitFacts};
-use crate::guest::{GuestError, JobKind};
+use crate::guest::GuestError;
 
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-/// Longest time until every job of a batch has ended; systemd's own default is as long.
-const JOBS: Duration = Duration::from_secs(90);
-
-type Properties = HashMap<String, OwnedVariant>;
 
 /// The facts of units, in the order of `names`. Loads nothing: an unloaded unit is asked for its file state only.
 pub(super) async fn facts(bus: &Bus, names: &[UnitName]) -> Result<Vec<UnitFacts>, GuestError> {
@@ -27,116 +18,107 @@ pub(super) async fn facts(bus: &Bus, names: &[UnitName]) -> Result<Vec<UnitFacts
 }
 
 async fn fact(bus: &Bus, name: &UnitName) -> Result<UnitFacts, GuestError> {
-    let path: OwnedObjectPath = match bus.manage("GetUnit", &(name.as_str(),)).await {
-        Ok(path) => path,
+    // The path follows from the name; the guest's is not used. Asking a property of a unit that is
+    // not in memory would load it, hence the question before.
+    let known: Result<OwnedObjectPath, GuestError> = bus.manage("GetUnit", &(name.as_str(),)).await;
+    match known {
         Err(error) if is_no_such_unit(&error) => return unloaded(bus, name).await,
-        Err(error) => return Err(error),
+        known => known.map(drop)?,
+    }
+    let path = object_path(name);
+    let path = path.as_str();
+    let of_unit = futures::future::try_join5(
+        text(bus, path, UNIT, "LoadState"),
+        text(bus, path, UNIT, "ActiveState"),
+        text(bus, path, UNIT, "SubState"),
+        file_state(bus, name),
+        property::<Vec<u8>>(bus, path, UNIT, "InvocationID"),
+    );
+    let of_service = async {
+        if name.unit_type() != UnitType::Service {
+            return Ok((0, String::new(), 0));
+        }
+        futures::try_join!(
+            property::<u32>(bus, path, SERVICE, "MainPID"),
+            text(bus, path, SERVICE, "Result"),
+            property::<i32>(bus, path, SERVICE, "ExecMainStatus")
+        )
     };
-    let unit: Properties = bus.call(path.as_str(), PROPERTIES, "GetAll", &(UNIT,)).await?;
-    let service: Properties = match name.unit_type() {
-        UnitType::Service => bus.call(path.as_str(), PROPERTIES, "GetAll", &(SERVICE,)).await?,
-        _ => Properties::new(),
-    };
+    let ((load_state, active_state, sub, file_state, invocation), (main_pid, result, exit_status)) =
+        futures::try_join!(of_unit, of_service)?;
     Ok(UnitFacts {
         name: name.clone(),
-        load: load(&text(&unit, "LoadState")),
-        active: active(&text(&unit, "ActiveState")),
-        sub: text(&unit, "SubState"),
-        file_state: text(&unit, "UnitFileState"),
-        invocation: invocation(&unit),
-        main_pid: number(&service, "MainPID"),
-        result: text(&service, "Result"),
-        exit_status: signed(&service, "ExecMainStatus"),
+        load: load(&load_state),
+        active: active(&active_state),
+        sub,
+        file_state,
+        invocation: invocation
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        main_pid,
+        result,
+        exit_status,
     })
+}
+
+/// The object of a unit: its name, every byte but letters and digits (and a digit in front) as `_xx`
+/// (sd_bus_path_encode(3)).
+fn object_path(name: &UnitName) -> String {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (at, byte) in name.as_str().bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
+/// One property. All properties of a service are 15 KiB, and some cost the guest a look at its cgroup.
+async fn property<T>(bus: &Bus, path: &str, interface: &str, name: &str) -> Result<T, GuestError>
+where
+    T: TryFrom<OwnedVariant>,
+{
+    let value: OwnedVariant = bus.call(path, PROPERTIES, "Get", &(interface, name)).await?;
+    T::try_from(value).map_err(|_| GuestError::Failed {
+        call: "read a unit",
+        message: format!("{name} has another type"),
+    })
+}
+
+async fn text(bus: &Bus, path: &str, interface: &str, name: &str) -> Result<String, GuestError> {
+    let value: String = property(bus, path, interface, name).await?;
+    Ok(printable(&value, 200))
+}
+
+/// `UnitFileState`, from the files: the property of a loaded unit may be from before an enablement.
+async fn file_state(bus: &Bus, name: &UnitName) -> Result<String, GuestError> {
+    match bus
+        .manage::<String, _>("GetUnitFileState", &(name.as_str(),))
+        .await
+    {
+        Ok(state) => Ok(printable(&state, 64)),
+        Err(GuestError::Failed { .. }) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A unit that is not in memory. Its file state is read from the unit files, which loads nothing.
 async fn unloaded(bus: &Bus, name: &UnitName) -> Result<UnitFacts, GuestError> {
-    let state: Result<String, GuestError> = bus.manage("GetUnitFileState", &(name.as_str(),)).await;
-    let file_state = match state {
-        Ok(state) => state,
-        Err(GuestError::Failed { .. }) => String::new(),
-        Err(error) => return Err(error),
-    };
     Ok(UnitFacts {
         name: name.clone(),
         load: Load::NotLoaded,
         active: Active::Inactive,
         sub: "dead".into(),
-        file_state: printable(&file_state, 64),
+        file_state: file_state(bus, name).await?,
         invocation: String::new(),
         main_pid: 0,
         result: String::new(),
         exit_status: 0,
     })
-}
-
-/// Queues all jobs without waiting in between, then waits until each has ended.
-pub(super) async fn run_jobs(bus: &Bus, jobs: &[(JobKind, UnitName)]) -> Result<Vec<JobOutcome>, GuestError> {
-    const CALL: &str = "run unit jobs";
-    if jobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rule = MatchRule::builder()
-        .msg_type(zbus::message::Type::Signal)
-        .interface("org.freedesktop.systemd1.Manager")
-        .member("JobRemoved")
-        .build()
-        .map_err(|error| lost(CALL, error))?;
-    // Before the first job: an end that comes at once must not be missed.
-    let mut ends = MessageStream::for_match_rule(rule, &bus.connection, std::num::NonZeroUsize::new(4096))
-        .await
-        .map_err(|error| lost(CALL, error))?;
-    let queued = join_all(jobs.iter().map(|(kind, unit)| queue(bus, *kind, unit))).await;
-    let mut outcomes = Vec::new();
-    let mut waiting: BTreeMap<String, UnitName> = BTreeMap::new();
-    for ((_, unit), answer) in jobs.iter().zip(queued) {
-        match answer {
-            Ok(job) => {
-                waiting.insert(job.to_string(), unit.clone());
-            }
-            Err(GuestError::Failed { message, .. }) => {
-                outcomes.push(JobOutcome {
-                    unit: unit.clone(),
-                    failure: Some(message),
-                });
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let deadline = tokio::time::Instant::now() + JOBS;
-    while !waiting.is_empty() {
-        let message = match tokio::time::timeout_at(deadline, ends.next()).await {
-            Ok(Some(message)) => message.map_err(|error| lost(CALL, error))?,
-            Ok(None) => return Err(lost(CALL, "the bus closed")),
-            Err(_) => break,
-        };
-        let body = message.body();
-        let Ok((_id, job, _unit, result)) = body.deserialize::<(u32, OwnedObjectPath, String, String)>()
-        else {
-            continue;
-        };
-        if let Some(unit) = waiting.remove(job.as_str()) {
-            let failure = (!matches!(result.as_str(), "done" | "skipped"))
-                .then(|| format!("its job ended: {}", printable(&result, 40)));
-            outcomes.push(JobOutcome { unit, failure });
-        }
-    }
-    let late = waiting.into_values().map(|unit| JobOutcome {
-        unit,
-        failure: Some(format!("its job did not end within {} s", JOBS.as_secs())),
-    });
-    outcomes.extend(late);
-    Ok(outcomes)
-}
-
-async fn queue(bus: &Bus, kind: JobKind, unit: &UnitName) -> Result<OwnedObjectPath, GuestError> {
-    let member = match kind {
-        JobKind::Start => "StartUnit",
-        JobKind::Restart => "RestartUnit",
-        JobKind::Stop => "StopUnit",
-    };
-    bus.manage(member, &(unit.as_str(), "replace")).await
 }
 
 type Links = Vec<(String, String, String)>;
@@ -181,7 +163,12 @@ async fn change_file(bus: &Bus, change: FileChange, unit: &UnitName) -> Result<(
             let _: (bool, Links) = bus.manage("EnableUnitFiles", &(files, false, true)).await?;
         }
         FileChange::Disable => {
-            let _: Links = bus.manage("DisableUnitFiles", &(files, false)).await?;
+            let gone: Result<Links, GuestError> = bus.manage("DisableUnitFiles", &(files, false)).await;
+            match gone {
+                // A unit without a file is not enabled.
+                Err(error) if is_no_such_file(&error) => {}
+                gone => gone.map(drop)?,
+            }
         }
         FileChange::Mask => {
             let _: Links = bus.manage("MaskUnitFiles", &(files, false, true)).await?;
@@ -237,39 +224,6 @@ pub(super) async fn names(bus: &Bus) -> Result<Vec<String>, GuestError> {
     Ok(names)
 }
 
-fn text(properties: &Properties, key: &str) -> String {
-    let value = properties
-        .get(key)
-        .and_then(|value| String::try_from(value.clone()).ok());
-    printable(&value.unwrap_or_default(), 200)
-}
-
-fn number(properties: &Properties, key: &str) -> u32 {
-    properties
-        .get(key)
-        .and_then(|value| u32::try_from(value.clone()).ok())
-        .unwrap_or_default()
-}
-
-fn signed(properties: &Properties, key: &str) -> i32 {
-    properties
-        .get(key)
-        .and_then(|value| i32::try_from(value.clone()).ok())
-        .unwrap_or_default()
-}
-
-fn invocation(properties: &Properties) -> String {
-    let bytes = properties
-        .get("InvocationID")
-        .and_then(|value| Vec::<u8>::try_from(value.clone()).ok());
-    bytes
-        .unwrap_or_default()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 fn load(state: &str) -> Load {
     match state {
         "loaded" => Load::Loaded,
@@ -288,5 +242,19 @@ fn active(state: &str) -> Active {
         "activating" => Active::Activating,
         "deactivating" => Active::Deactivating,
         _ => Active::Inactive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_of_a_unit_follows_from_its_name() {
+        let name: UnitName = "7zip-a@b.service".parse().unwrap();
+        assert_eq!(
+            object_path(&name),
+            "/org/freedesktop/systemd1/unit/_37zip_2da_40b_2eservice"
+        );
     }
 }
