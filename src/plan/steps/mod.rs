@@ -10,7 +10,7 @@ mod work;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use safetytwin_crds::item::{ItemId, Reason};
+use safetytwin_crds::item::{ItemId, Reason, RunClass};
 use safetytwin_crds::manifest::{FORMAT, ItemFailure, Manifest, ManifestItem};
 use safetytwin_crds::names::{UnitName, printable};
 use safetytwin_crds::revision::{Content, DesiredItem};
@@ -23,8 +23,8 @@ use work::Work;
 
 /// Wait before the second attempt of a failed item; doubled each time.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(60);
-/// Longest wait between two attempts of a failed item.
-const LAST_RETRY: SignedDuration = SignedDuration::from_hours(1);
+/// Longest wait between two attempts of a failed item: each attempt takes a restore point.
+const LAST_RETRY: SignedDuration = SignedDuration::from_hours(6);
 
 /// Numbers and names of the operation that the steps belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -253,7 +253,8 @@ fn failure(
 }
 
 /// Writes into the manifest of [`Step::Record`] which units failed while they were applied:
-/// `before` is the manifest that the plan was made from.
+/// `before` is the manifest that the plan was made from. A unit that the host has failed may fail
+/// to start: that is what was asked for.
 pub fn record_failures(
     manifest: &mut Manifest,
     before: &Manifest,
@@ -261,7 +262,11 @@ pub fn record_failures(
     now: Timestamp,
 ) {
     for item in &mut manifest.items {
-        if let Some((_, reason, message)) = failed.iter().find(|(unit, ..)| *unit == item.unit) {
+        let as_on_host = |reason: Reason| item.run == RunClass::Failed && reason == Reason::FailedToStart;
+        let found = failed
+            .iter()
+            .find(|(unit, reason, _)| *unit == item.unit && !as_on_host(*reason));
+        if let Some((_, reason, message)) = found {
             let previous = before.item(&item.id);
             item.failure = Some(failure(previous, item.rendered_digest, *reason, message, now));
         }

@@ -182,3 +182,17 @@ fn a_container_runs_with_podman_where_docker_is_missing_and_stays_untouched_then
         Reason::MissingImage
     );
 }
+
+#[test]
+fn a_service_that_fails_as_on_the_host_is_no_failure() {
+    let mut unit = service("a.service");
+    unit.run = RunClass::Failed;
+    let mut twin = Twin::default();
+    twin.apply(&host(vec![unit]));
+    let failed = |reason| [("a.service".parse().unwrap(), reason, "exit-code".to_owned())];
+    let before = Manifest::default();
+    record_failures(&mut twin.manifest, &before, &failed(Reason::FailedToStart), now());
+    assert_eq!(twin.manifest.items[0].failure, None);
+    record_failures(&mut twin.manifest, &before, &failed(Reason::FailedToApply), now());
+    assert!(twin.manifest.items[0].failure.is_some());
+}
