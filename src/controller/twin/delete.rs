@@ -32,10 +32,11 @@ pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error
             .as_ref()
             .and_then(|s| s.vm.as_ref())
             .is_some_and(|vm| vm.adopted);
-    if !forced && !keeps {
-        if let Some(wait) = clear_snapshots(ctx, &twin).await? {
-            return Ok(wait);
-        }
+    if !forced
+        && !keeps
+        && let Some(wait) = clear_snapshots(ctx, &twin).await?
+    {
+        return Ok(wait);
     }
     if !keeps {
         let removed = remove_vm(ctx, &twin).await;
