@@ -1,1 +1,17 @@
 //! What the agent collects and how it publishes.
+//!
+//! ```text
+//! collect/* ──▶ board ──▶ assemble (sections, head) ──▶ publish (two slots, head last)
+//!                                                  └──▶ once (a List on standard output)
+//! ```
+
+pub mod assemble;
+pub mod cli;
+pub mod clock;
+pub mod collect;
+pub mod head;
+pub mod hostroot;
+pub mod once;
+pub mod publish;
+pub mod redact;
+pub mod settings;

@@ -1,2 +1,119 @@
-//! The agent.
-fn main() {}
+//! The agent: reads the command line, gives up what it does not need, collects and publishes.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use safetytwin_agent::cli::{Cli, Command, Output};
+use safetytwin_agent::collect::board::Board;
+use safetytwin_agent::collect::processes::helper::{self, Helper};
+use safetytwin_agent::collect::{registry, runner};
+use safetytwin_agent::once;
+use safetytwin_agent::publish::Publisher;
+use safetytwin_agent::publish::api::ClusterApi;
+use safetytwin_agent::settings::{Level, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if matches!(cli.command, Some(Command::PtraceHelper)) {
+        return helper::serve(&cli.proc).context("failed to serve the agent");
+    }
+    logs();
+    // Before any thread: a thread that is started later has what this one has left.
+    let helper = match cli.level {
+        Level::Full => Some(Helper::start(&cli.proc).context("failed to start the ptrace helper")?),
+        Level::Basic => None,
+    };
+    helper::drop_ptrace().context("failed to give up CAP_SYS_PTRACE")?;
+    let settings = cli
+        .settings(helper)
+        .context("failed to name this host; give --node-name")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    if cli.once {
+        return runtime.block_on(print_once(&settings, cli.output));
+    }
+    runtime.block_on(publish(&cli, settings))
+}
+
+/// Lines for people on a terminal, JSON elsewhere.
+fn logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.init();
+    } else {
+        logs.json().flatten_event(true).init();
+    }
+}
+
+async fn print_once(settings: &Settings, output: Output) -> anyhow::Result<()> {
+    let list = once::list(settings, registry(settings)).await?;
+    let text = match output {
+        Output::Json => serde_json::to_string_pretty(&list)? + "\n",
+        Output::Yaml => serde_yaml::to_string(&list)?,
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // The reader has what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("failed to write to standard output"),
+    }
+}
+
+async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        bail!("failed to choose the cryptography of TLS");
+    }
+    let config = config(cli.kubeconfig.as_deref(), cli.token_file.as_deref()).await?;
+    let client = Client::try_from(config).context("failed to make a client of the cluster")?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let board = Board::default();
+    let mut collectors = tokio::task::JoinSet::new();
+    for collector in registry(&settings) {
+        collectors.spawn(runner::run(collector, board.clone()));
+    }
+    tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
+    let publisher = Publisher::new(settings, board, ClusterApi::new(client), cli.admission_self_test);
+    tokio::select! {
+        error = publisher.run() => return Err(error.into()),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    collectors.shutdown().await;
+    Ok(())
+}
+
+async fn config(kubeconfig: Option<&Path>, token_file: Option<&Path>) -> anyhow::Result<Config> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).context("failed to read the kubeconfig")?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .context("failed to use the kubeconfig")?
+        }
+        None => Config::infer()
+            .await
+            .context("failed to find a cluster; give --kubeconfig")?,
+    };
+    if let Some(path) = token_file {
+        config.auth_info.token = None;
+        config.auth_info.token_file = Some(path.display().to_string());
+    }
+    // Failures are retried by the publisher, with newer content.
+    config.default_retry = false;
+    Ok(config)
+}

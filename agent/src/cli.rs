@@ -1,0 +1,128 @@
+//! The command line of `twin-agent`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use safetytwin_crds::hoststate::Source;
+use safetytwin_crds::names::{HostName, InvalidName};
+
+use crate::collect::processes::helper::Helper;
+use crate::hostroot::HostRoot;
+use crate::settings::{HelperSlot, Level, SelfTest, Settings};
+
+const EXAMPLES: &str = "\
+Examples:
+  twin-agent --once -o yaml                  what this host runs, on standard output; needs no cluster
+  twin-agent --once -o json | twin plan -    what of it could be twinned
+  twin-agent --node-name web-01 --kubeconfig /etc/safetytwin/kubeconfig --level full
+  twin-agent --node-name \"$NODE_NAME\" --root /host    in a pod; the host's directories below /host";
+
+/// Publishes what this Linux host runs: services, containers, independent processes, the machine.
+#[derive(Debug, Parser)]
+#[command(name = "twin-agent", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Internal commands.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Name of this host: the node's name, or ext-NAME for an enrolled machine.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: Option<String>,
+    /// Where the host's file tree is mounted.
+    #[arg(long, default_value = "/")]
+    pub root: PathBuf,
+    /// The host's procfs.
+    #[arg(long, default_value = "/proc", global = true)]
+    pub proc: PathBuf,
+    /// The host's sysfs.
+    #[arg(long, default_value = "/sys")]
+    pub sys: PathBuf,
+    /// The host's system bus [default: ROOT/run/dbus/system_bus_socket].
+    #[arg(long)]
+    pub dbus_socket: Option<PathBuf>,
+    /// Docker's API socket [default: ROOT/run/docker.sock].
+    #[arg(long)]
+    pub docker_socket: Option<PathBuf>,
+    /// Podman's API socket [default: ROOT/run/podman/podman.sock].
+    #[arg(long)]
+    pub podman_socket: Option<PathBuf>,
+    /// What to read of other users' processes.
+    #[arg(long, value_enum, default_value = "basic")]
+    pub level: Level,
+    /// Seconds between two beats.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: u64,
+    /// Seconds that a process must live to be listed, and be gone to leave.
+    #[arg(long, default_value_t = 30)]
+    pub min_age: u64,
+    /// Kubeconfig to reach the cluster with [default: KUBECONFIG, else the pod's service account].
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// File with the token to present, read again when it changes.
+    #[arg(long)]
+    pub token_file: Option<PathBuf>,
+    /// What to do when the cluster lets this agent write another host's objects.
+    #[arg(long, value_enum, default_value = "warn")]
+    pub admission_self_test: SelfTest,
+    /// Look once, print a v1 List and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Format of --once.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    pub output: Output,
+}
+
+/// Internal commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answers questions about processes on standard input; started by the agent itself.
+    #[command(hide = true)]
+    PtraceHelper,
+}
+
+/// Formats of `--once`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+impl Cli {
+    /// The host's name: the flag, else the machine's own.
+    pub fn host(&self) -> Result<HostName, InvalidName> {
+        match &self.node_name {
+            Some(name) => name.parse(),
+            None => std::fs::read_to_string(self.proc.join("sys/kernel/hostname"))
+                .unwrap_or_default()
+                .trim()
+                .to_lowercase()
+                .parse(),
+        }
+    }
+
+    /// Settings of this run; `helper` is the process of level full.
+    pub fn settings(&self, helper: Option<Helper>) -> Result<Settings, InvalidName> {
+        let host = self.host()?;
+        let below =
+            |given: &Option<PathBuf>, path: &str| given.clone().unwrap_or_else(|| self.root.join(path));
+        let source = if host.as_str().starts_with("ext-") {
+            Source::Enrolled
+        } else {
+            Source::Node
+        };
+        Ok(Settings {
+            host,
+            source,
+            root: HostRoot::new(&self.root, &self.proc, &self.sys),
+            dbus_socket: below(&self.dbus_socket, "run/dbus/system_bus_socket"),
+            docker_socket: below(&self.docker_socket, "run/docker.sock"),
+            podman_socket: below(&self.podman_socket, "run/podman/podman.sock"),
+            level: self.level,
+            helper: HelperSlot::new(helper, self.proc.clone()),
+            min_age: Duration::from_secs(self.min_age),
+            interval: Duration::from_secs(self.interval),
+        })
+    }
+}

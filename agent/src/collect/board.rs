@@ -1,0 +1,115 @@
+//! The board: the latest report of each collector, and a bell for the publisher.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use safetytwin_crds::names::printable;
+use safetytwin_crds::section::{SectionName, SectionState};
+use tokio::sync::Notify;
+
+use super::{CollectError, Collected};
+
+/// The latest that is known from one collector.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The section that it feeds.
+    pub section: Option<SectionName>,
+    /// Last known content; none when it never succeeded.
+    pub collected: Option<Arc<Collected>>,
+    /// How much of the truth that is.
+    pub state: SectionState,
+    /// Why it is not Complete.
+    pub message: Option<String>,
+}
+
+/// Latest reports by collector name. Cloning shares the board.
+#[derive(Clone, Default)]
+pub struct Board {
+    reports: Arc<Mutex<BTreeMap<&'static str, Report>>>,
+    bell: Arc<Notify>,
+}
+
+impl Board {
+    /// Puts up what an attempt of a collector gave. A failure keeps the last known content.
+    pub fn post(
+        &self,
+        name: &'static str,
+        section: Option<SectionName>,
+        result: Result<Collected, CollectError>,
+    ) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = reports.get(name);
+        let report = match result {
+            Ok(collected) => Report {
+                section,
+                state: if collected.gaps.is_empty() {
+                    SectionState::Complete
+                } else {
+                    SectionState::Partial
+                },
+                message: message(&collected.gaps.join("; ")),
+                collected: Some(Arc::new(collected)),
+            },
+            Err(error) => Report {
+                section,
+                collected: before.and_then(|r| r.collected.clone()),
+                state: SectionState::Unavailable,
+                message: message(&error.to_string()),
+            },
+        };
+        let news = before.is_none_or(|b| {
+            b.state != report.state
+                || b.message != report.message
+                || b.collected.as_ref().map(|c| &c.content) != report.collected.as_ref().map(|c| &c.content)
+        });
+        // Load is in the head only; it waits for the next beat.
+        let urgent = news && section.is_some();
+        reports.insert(name, report);
+        if urgent {
+            self.bell.notify_one();
+        }
+    }
+
+    /// All reports, by collector name.
+    pub fn reports(&self) -> BTreeMap<&'static str, Report> {
+        self.reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Resolves when something that goes into a section changed since the last call.
+    pub async fn changed(&self) {
+        self.bell.notified().await;
+    }
+}
+
+fn message(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| printable(text, 256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::Content;
+
+    #[test]
+    fn a_failure_keeps_the_last_known_content_and_says_why() {
+        let board = Board::default();
+        let section = Some(SectionName::Processes);
+        board.post(
+            "processes",
+            section,
+            Ok(Collected::whole(Content::Processes(vec![]))),
+        );
+        board.post(
+            "processes",
+            section,
+            Err(CollectError::Unavailable("gone\u{1b}".into())),
+        );
+        let report = &board.reports()["processes"];
+        assert_eq!(report.state, SectionState::Unavailable);
+        assert_eq!(report.message.as_deref(), Some("gone\\u{1b}"));
+        assert!(report.collected.is_some());
+    }
+}

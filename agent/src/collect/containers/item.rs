@@ -1,0 +1,247 @@
+//! Makes the item of a container from what its engine says (`GET /containers/ID/json`).
+
+use std::collections::BTreeMap;
+
+use bollard::models::{ContainerInspectResponse, HostConfig, ImageConfig, MountPoint, PortBinding};
+use safetytwin_crds::item::container::{ContainerItem, Engine, Mount, PortMapping};
+use safetytwin_crds::item::observed::ObservedContainer;
+use safetytwin_crds::item::{RunClass, Text};
+use safetytwin_crds::names::ContainerName;
+
+use crate::redact;
+
+/// The item; none for Podman's infrastructure containers. The error names a container that is
+/// refused and why.
+pub fn container(
+    engine: Engine,
+    details: &ContainerInspectResponse,
+    image: Option<&ImageConfig>,
+) -> Result<Option<ContainerItem>, String> {
+    let name = details
+        .name
+        .as_deref()
+        .unwrap_or_default()
+        .trim_start_matches('/');
+    let name: ContainerName = name.parse().map_err(|error| format!("{error}"))?;
+    let empty_config = bollard::models::ContainerConfig::default();
+    let config = details.config.as_ref().unwrap_or(&empty_config);
+    let empty_host = HostConfig::default();
+    let host = details.host_config.as_ref().unwrap_or(&empty_host);
+    let mut redactions = 0;
+    let mut arguments = |own: &Option<Vec<String>>, images: Option<&Vec<String>>| {
+        let own = own
+            .as_ref()
+            .filter(|own| !own.is_empty() && Some(*own) != images)?;
+        let bytes: Vec<Vec<u8>> = own.iter().map(|a| a.clone().into_bytes()).collect();
+        let (texts, count) = redact::argv(&bytes);
+        redactions += count;
+        Some(texts)
+    };
+    let entrypoint: Option<Vec<Text>> =
+        arguments(&config.entrypoint, image.and_then(|i| i.entrypoint.as_ref()));
+    let command = arguments(&config.cmd, image.and_then(|i| i.cmd.as_ref()));
+    let differs = |own: &Option<String>, images: Option<&String>| {
+        own.clone().filter(|own| Some(own) != images).unwrap_or_default()
+    };
+    let labels = config.labels.clone().unwrap_or_default();
+    let image_labels = image.and_then(|i| i.labels.clone()).unwrap_or_default();
+    Ok(Some(ContainerItem {
+        engine,
+        run: run_class(details),
+        image: redact::text(config.image.as_deref().unwrap_or_default()).text,
+        image_id: details.image.clone().unwrap_or_default(),
+        user: differs(&config.user, image.and_then(|i| i.user.as_ref())),
+        working_directory: differs(&config.working_dir, image.and_then(|i| i.working_dir.as_ref())),
+        environment_names: environment(config.env.as_deref(), image.and_then(|i| i.env.as_deref())),
+        ports: ports(host),
+        mounts: mounts(details.mounts.as_deref().unwrap_or_default()),
+        network_mode: network_mode(host),
+        networks: networks(details, &name),
+        restart_policy: restart_policy(host),
+        memory_bytes: host.memory.unwrap_or(0),
+        cpu_milli: cpu_milli(host),
+        cap_add: sorted(host.cap_add.clone()),
+        cap_drop: sorted(host.cap_drop.clone()),
+        privileged: host.privileged.unwrap_or(false),
+        labels: labels
+            .into_iter()
+            .filter(|(key, value)| image_labels.get(key) != Some(value))
+            .map(|(key, value)| label(key, &value))
+            .collect(),
+        rootless_user: None,
+        entrypoint,
+        command,
+        redactions,
+        name,
+    }))
+}
+
+/// What changes by itself.
+pub fn observed(item: &ContainerItem, details: &ContainerInspectResponse) -> ObservedContainer {
+    let state = details.state.as_ref();
+    let health = state.and_then(|s| s.health.as_ref()?.status);
+    ObservedContainer {
+        name: item.id().name,
+        id: details.id.clone().unwrap_or_default(),
+        pid: state.and_then(|s| s.pid).unwrap_or(0),
+        health: health.map(|h| h.to_string()).unwrap_or_default(),
+    }
+}
+
+fn run_class(details: &ContainerInspectResponse) -> RunClass {
+    let state = details.state.as_ref();
+    let up = state.is_some_and(|s| s.running == Some(true) || s.restarting == Some(true));
+    if up { RunClass::Up } else { RunClass::Down }
+}
+
+/// Names, never values, of variables that the image does not set to the same value.
+fn environment(own: Option<&[String]>, images: Option<&[String]>) -> Vec<String> {
+    let images = images.unwrap_or_default();
+    let own = own.unwrap_or_default().iter().filter(|v| !images.contains(v));
+    sorted(Some(
+        own.filter_map(|v| Some(v.split_once('=')?.0.to_owned()))
+            .collect(),
+    ))
+}
+
+fn label(key: String, value: &str) -> (String, String) {
+    let text = if redact::shape::secret_name(&key) && redact::shape::hides(value) {
+        redact::PLACEHOLDER.to_owned()
+    } else {
+        redact::text(value).text
+    };
+    (key, text)
+}
+
+fn ports(host: &HostConfig) -> Vec<PortMapping> {
+    let mut ports = Vec::new();
+    for (container, bindings) in host.port_bindings.iter().flatten() {
+        for binding in bindings.iter().flatten() {
+            ports.extend(port(container, binding));
+        }
+    }
+    ports.sort();
+    ports
+}
+
+/// `8080/tcp` and its binding; none when a number is no port.
+fn port(container: &str, binding: &PortBinding) -> Option<PortMapping> {
+    let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
+    Some(PortMapping {
+        container_port: port.parse().ok()?,
+        protocol: protocol.to_owned(),
+        host_ip: binding.host_ip.clone().unwrap_or_default(),
+        host_port: binding.host_port.as_deref()?.parse().ok()?,
+    })
+}
+
+fn mounts(points: &[MountPoint]) -> Vec<Mount> {
+    let mount = |point: &MountPoint| {
+        let kind = point.typ.as_ref().map(|t| t.to_string()).unwrap_or_default();
+        let source = if kind == "volume" {
+            &point.name
+        } else {
+            &point.source
+        };
+        Mount {
+            target: point.destination.clone().unwrap_or_default(),
+            source: source.clone().unwrap_or_default(),
+            read_only: point.rw == Some(false),
+            kind,
+        }
+    };
+    let mut mounts: Vec<Mount> = points.iter().map(mount).collect();
+    mounts.sort();
+    mounts
+}
+
+fn network_mode(host: &HostConfig) -> String {
+    match host.network_mode.as_deref() {
+        None | Some("" | "default") => "bridge".to_owned(),
+        Some(mode) => mode.to_owned(),
+    }
+}
+
+/// Networks with the aliases that a user gave: engines add the container's short id and name.
+fn networks(details: &ContainerInspectResponse, name: &ContainerName) -> BTreeMap<String, Vec<String>> {
+    let id = details.id.clone().unwrap_or_default();
+    let settings = details.network_settings.as_ref().and_then(|s| s.networks.clone());
+    let own = |alias: &String| !id.starts_with(alias.as_str()) && alias != name.as_str();
+    settings
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(network, endpoint)| {
+            let aliases = endpoint.aliases.unwrap_or_default();
+            (network, sorted(Some(aliases.into_iter().filter(own).collect())))
+        })
+        .collect()
+}
+
+fn restart_policy(host: &HostConfig) -> String {
+    let policy = host.restart_policy.as_ref().and_then(|p| p.name);
+    match policy.map(|p| p.to_string()) {
+        None => "no".to_owned(),
+        Some(name) if name.is_empty() => "no".to_owned(),
+        Some(name) => name,
+    }
+}
+
+fn cpu_milli(host: &HostConfig) -> i64 {
+    match (host.nano_cpus, host.cpu_quota, host.cpu_period) {
+        (Some(nano), _, _) if nano > 0 => nano / 1_000_000,
+        (_, Some(quota), Some(period)) if quota > 0 && period > 0 => quota.saturating_mul(1000) / period,
+        _ => 0,
+    }
+}
+
+fn sorted(list: Option<Vec<String>>) -> Vec<String> {
+    let mut list = list.unwrap_or_default();
+    list.sort();
+    list.dedup();
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inspect(text: &str) -> ContainerInspectResponse {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_inspected_container_becomes_an_item_without_values_of_its_environment() {
+        let details = inspect(
+            r#"{"Id":"0a1b2c","Name":"/web","Image":"sha256:1","State":{"Running":true,"Pid":7},
+            "Config":{"Image":"u:p@r/web:1","Env":["PATH=/bin","DB_PASSWORD=x"],"Cmd":["serve","--token","S3cr3t"],
+              "Labels":{"team":"a","api.token":"S3cr3t"}},
+            "HostConfig":{"NetworkMode":"default","NanoCpus":500000000,"RestartPolicy":{"Name":"always"},
+              "PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"},{"HostIp":"","HostPort":"70000"}]}},
+            "Mounts":[{"Type":"volume","Name":"data","Source":"/x","Destination":"/d","RW":false}]}"#,
+        );
+        let image = ImageConfig {
+            env: Some(vec!["PATH=/bin".into()]),
+            ..ImageConfig::default()
+        };
+        let item = container(Engine::Docker, &details, Some(&image))
+            .unwrap()
+            .unwrap();
+        assert_eq!(item.environment_names, ["DB_PASSWORD"]);
+        assert_eq!(
+            (item.run, item.redactions, item.cpu_milli),
+            (RunClass::Up, 1, 500)
+        );
+        assert_eq!((item.ports.len(), item.mounts[0].source.as_str()), (1, "data"));
+        assert_eq!(item.network_mode, "bridge");
+        let text = serde_json::to_string(&item).unwrap();
+        assert!(!text.contains("S3cr3t") && !text.contains("/bin"), "{text}");
+    }
+
+    #[test]
+    fn a_container_with_a_hostile_name_is_refused_by_name() {
+        for name in ["/-v", "/$(reboot)", "/", "/a b"] {
+            let details = inspect(&format!(r#"{{"Name":"{name}"}}"#));
+            assert!(container(Engine::Docker, &details, None).is_err(), "{name}");
+        }
+    }
+}

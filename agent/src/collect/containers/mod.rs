@@ -1,0 +1,238 @@
+//! Containers of Docker and Podman, over Docker's API: events first, a list as audit.
+//!
+//! Invariant: no engine is started by looking. The API sockets are activated by a connection, so
+//! one is opened only while the service behind it runs (over D-Bus; without systemd, while a
+//! `dockerd` process exists). Kubernetes' containers are in neither engine and do not appear.
+
+mod item;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::query_parameters::{
+    EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures::StreamExt;
+use safetytwin_crds::item::Observed;
+use safetytwin_crds::item::container::{ContainerItem, Engine};
+use safetytwin_crds::item::observed::ObservedContainer;
+use safetytwin_crds::section::SectionName;
+
+use super::bus::Bus;
+use super::{CollectError, Collected, Collector, Content, Scope};
+use crate::hostroot::{HostRoot, read_plain};
+use crate::settings::Settings;
+
+const AUDIT: Duration = Duration::from_secs(30);
+const DEADLINE_SECONDS: u64 = 10;
+/// Events of one `docker run` are looked at together.
+const BURST: Duration = Duration::from_millis(150);
+/// Podman's list of containers, which needs no API.
+const LIBPOD: &str = "/var/lib/containers/storage/overlay-containers/containers.json";
+
+/// An engine and where it listens.
+struct Source {
+    engine: Engine,
+    unit: &'static str,
+    socket: PathBuf,
+    client: Option<Docker>,
+}
+
+/// The collector of both engines.
+pub struct Containers {
+    root: HostRoot,
+    bus: Bus,
+    sources: Vec<Source>,
+}
+
+impl Containers {
+    /// A collector that connects when an engine runs.
+    pub fn new(settings: &Settings, bus: Bus) -> Self {
+        let source = |engine, unit, socket: &Path| Source {
+            engine,
+            unit,
+            socket: socket.into(),
+            client: None,
+        };
+        Self {
+            root: settings.root.clone(),
+            bus,
+            sources: vec![
+                source(Engine::Docker, "docker.service", &settings.docker_socket),
+                source(Engine::Podman, "podman.service", &settings.podman_socket),
+            ],
+        }
+    }
+
+    /// Whether the service behind an engine's socket runs by itself.
+    async fn runs(&self, source: &Source) -> bool {
+        match self.bus.active_state(source.unit).await {
+            Ok(state) => matches!(state.as_deref(), Some("active" | "reloading")),
+            Err(_) => source.engine == Engine::Docker && process_exists(self.root.proc(), b"dockerd"),
+        }
+    }
+
+    /// What is known of an engine that cannot be asked: a reason if it may have containers.
+    fn silent(&self, source: &Source) -> Option<String> {
+        match source.engine {
+            Engine::Docker => source
+                .socket
+                .exists()
+                .then(|| "docker: installed but not running; asking would start it".to_owned()),
+            Engine::Podman => {
+                let list = match self.root.read(LIBPOD, 16 * 1024 * 1024) {
+                    Ok(list) => list,
+                    Err(error) if error.is_not_found() => return None,
+                    Err(error) => return Some(format!("podman: {error}")),
+                };
+                let containers: Vec<serde_json::Value> = serde_json::from_slice(&list).unwrap_or_default();
+                (!containers.is_empty()).then(|| {
+                    format!(
+                        "podman: {} containers, but podman.service does not run",
+                        containers.len()
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// Whether a process of this name exists.
+fn process_exists(proc: &Path, comm: &[u8]) -> bool {
+    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| read_plain(&entry.path().join("comm"), 64).ok())
+        .any(|name| name.trim_ascii_end() == comm)
+}
+
+impl Source {
+    async fn connect(&mut self) -> Result<Docker, CollectError> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let fail = |source| CollectError::Engine {
+            engine: self.engine.command(),
+            source,
+        };
+        let path = self.socket.to_string_lossy();
+        let client = Docker::connect_with_unix(&path, DEADLINE_SECONDS, API_DEFAULT_VERSION).map_err(fail)?;
+        let client = client.negotiate_version().await.map_err(fail)?;
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+
+    /// All containers; `gaps` gets those that could not be read.
+    async fn list(
+        &mut self,
+        gaps: &mut Vec<String>,
+        observed: &mut Vec<ObservedContainer>,
+    ) -> Result<Vec<ContainerItem>, CollectError> {
+        let engine = self.engine;
+        let client = self.connect().await?;
+        let fail = |source| CollectError::Engine {
+            engine: engine.command(),
+            source,
+        };
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let rows = client.list_containers(Some(options)).await.map_err(fail)?;
+        let mut items = Vec::new();
+        for id in rows.into_iter().filter_map(|row| row.id) {
+            let inspected = client
+                .inspect_container(&id, None::<InspectContainerOptions>)
+                .await;
+            let details = match inspected {
+                Ok(details) => details,
+                // Removed meanwhile.
+                Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => continue,
+                Err(source) => return Err(fail(source)),
+            };
+            let image = match details.image.as_deref() {
+                Some(image) => client.inspect_image(image).await.ok().and_then(|i| i.config),
+                None => None,
+            };
+            match item::container(engine, &details, image.as_ref()) {
+                Ok(Some(item)) => {
+                    observed.push(item::observed(&item, &details));
+                    items.push(item);
+                }
+                Ok(None) => {}
+                Err(why) => gaps.push(format!("{}: {why}", engine.command())),
+            }
+        }
+        Ok(items)
+    }
+}
+
+#[async_trait]
+impl Collector for Containers {
+    fn name(&self) -> &'static str {
+        "containers"
+    }
+
+    fn section(&self) -> Option<SectionName> {
+        Some(SectionName::Containers)
+    }
+
+    fn audit_interval(&self) -> Duration {
+        AUDIT
+    }
+
+    async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
+        let mut items = Vec::new();
+        let mut gaps = Vec::new();
+        let mut observed = Vec::new();
+        let mut sources = std::mem::take(&mut self.sources);
+        for source in &mut sources {
+            if !self.runs(source).await {
+                source.client = None;
+                gaps.extend(self.silent(source));
+                continue;
+            }
+            match source.list(&mut gaps, &mut observed).await {
+                Ok(found) => items.extend(found),
+                Err(error) => {
+                    source.client = None;
+                    gaps.push(error.to_string());
+                }
+            }
+        }
+        self.sources = sources;
+        observed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Collected {
+            content: Content::Containers(items),
+            gaps,
+            observed: Observed {
+                containers: observed,
+                ..Observed::default()
+            },
+        })
+    }
+
+    async fn changed(&mut self) {
+        let mut streams = Vec::new();
+        for client in self.sources.iter().filter_map(|s| s.client.as_ref()) {
+            let kinds = std::collections::HashMap::from([("type", vec!["container", "network"])]);
+            let options = EventsOptionsBuilder::default().filters(&kinds).build();
+            streams.push(client.events(Some(options)).boxed());
+        }
+        if streams.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut events = futures::stream::select_all(streams);
+        loop {
+            match events.next().await {
+                // Health checks run all the time and change nothing that is declared.
+                Some(Ok(event)) if event.action.as_deref().is_some_and(|a| a.starts_with("exec_")) => {}
+                Some(Ok(_)) => break,
+                // The engine went or restarted: the next look says so; not in a hot loop.
+                Some(Err(_)) | None => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(BURST).await;
+    }
+}

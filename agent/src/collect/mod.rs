@@ -1,0 +1,179 @@
+//! Collectors: one source of host state each, in one file or folder each. This is the plug-in
+//! point: another service manager or engine is one more type that implements [`Collector`] and
+//! one more line in [`registry`].
+//!
+//! ```text
+//! Collector ──collect()──▶ Collected ──runner──▶ Board ──▶ assemble ──▶ publish
+//!     ▲  changed()             (budget, circuit breaker, last known content)
+//! ```
+//! Invariants: a collector only reads; it starts no process per cycle; it activates nothing by
+//! looking; a failure is its own section's and no other's.
+
+pub mod accounts;
+pub mod board;
+pub mod breaker;
+pub mod bus;
+pub mod containers;
+pub mod load;
+pub mod machine;
+pub mod processes;
+pub mod runner;
+pub mod units;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use safetytwin_crds::hoststate::{Load, MachineSummary};
+use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
+use safetytwin_crds::section::SectionName;
+
+use crate::settings::Settings;
+
+/// What a collector found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collected {
+    /// The items.
+    pub content: Content,
+    /// Why the list is not whole, for people; empty means Complete.
+    pub gaps: Vec<String>,
+    /// What changes by itself; goes to the `observed` section.
+    pub observed: Observed,
+}
+
+impl Collected {
+    /// A whole list.
+    pub fn whole(content: Content) -> Self {
+        Self {
+            content,
+            gaps: Vec::new(),
+            observed: Observed::default(),
+        }
+    }
+}
+
+/// Items of one kind. Several collectors may feed one section: their items are merged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Units, and the two numbers that the head shows.
+    Units {
+        /// The units, any order.
+        items: Vec<UnitItem>,
+        /// Loaded service units.
+        services: i32,
+        /// Units in state failed.
+        failed: i32,
+    },
+    /// Containers, any order.
+    Containers(Vec<ContainerItem>),
+    /// Independent processes, any order.
+    Processes(Vec<ProcessItem>),
+    /// The machine and its summary for the head.
+    Machine {
+        /// The item.
+        item: Box<Machine>,
+        /// For the head.
+        summary: MachineSummary,
+    },
+    /// Load, which is only in the head.
+    Load(Load),
+}
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// At everything: the first look, and the audit at a long interval.
+    Audit,
+    /// At what `changed` announced.
+    Changes,
+}
+
+/// What a collector may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Longest time of one `collect`; beyond it the attempt counts as failed.
+    pub wall: Duration,
+    /// Most bytes of canonical JSON; beyond it the section keeps its last content and says so.
+    pub bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            wall: Duration::from_secs(20),
+            bytes: 3 * 1024 * 1024,
+        }
+    }
+}
+
+/// A look at a source that gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The source does not exist here or cannot be reached without changing the host.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A D-Bus call failed.
+    #[error("failed to call {call} over D-Bus: {source}")]
+    Bus {
+        /// Member name of the call.
+        call: &'static str,
+        /// Why.
+        source: zbus::Error,
+    },
+    /// A container engine's API failed.
+    #[error("failed to ask {engine}: {source}")]
+    Engine {
+        /// docker or podman.
+        engine: &'static str,
+        /// Why.
+        source: bollard::errors::Error,
+    },
+    /// A file of the host could not be read.
+    #[error(transparent)]
+    Read(#[from] crate::hostroot::ReadError),
+    /// The wall budget is spent.
+    #[error("failed to finish within {} s", .0.as_secs())]
+    Slow(Duration),
+    /// A defect of the collector.
+    #[error("the collector stopped unexpectedly")]
+    Panicked,
+}
+
+/// A source of host state.
+#[async_trait]
+pub trait Collector: Send {
+    /// Short lower-case name, unique; in logs.
+    fn name(&self) -> &'static str;
+
+    /// The section that it feeds; none for what is only in the head.
+    fn section(&self) -> Option<SectionName>;
+
+    /// What one look may cost.
+    fn budget(&self) -> Budget {
+        Budget::default()
+    }
+
+    /// Longest time between two audits.
+    fn audit_interval(&self) -> Duration;
+
+    /// Looks at the source. After an error the next call has scope Audit.
+    async fn collect(&mut self, scope: Scope) -> Result<Collected, CollectError>;
+
+    /// Resolves when the source may have changed; may be dropped at any await. A source without
+    /// events never resolves.
+    async fn changed(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// All collectors of this build, in the order of their sections.
+pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
+    let bus = bus::Bus::new(settings.dbus_socket.clone());
+    let pids = processes::MainPids::default();
+    vec![
+        Box::new(units::Units::new(settings, bus.clone(), pids.clone())),
+        Box::new(containers::Containers::new(settings, bus)),
+        Box::new(processes::Processes::new(settings, pids)),
+        Box::new(machine::MachineFacts::new(settings)),
+        Box::new(load::HostLoad::new(settings)),
+    ]
+}

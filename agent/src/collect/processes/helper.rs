@@ -1,0 +1,190 @@
+//! The helper process of level full: the only one that keeps CAP_SYS_PTRACE.
+//!
+//! `twin-agent ptrace-helper` is started once by the agent, speaks over its standard input and
+//! output, and answers three questions about a pid: where `exe` and `cwd` lead, and which sockets
+//! it has open. It opens no file of a process, so neither `environ` nor `mem`; only links and the
+//! directory of file descriptors are read. One request per line: `exe PID`, `cwd PID`,
+//! `sockets PID`; one answer per line: `= HEX` or `! REASON`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+/// Answers requests until standard input ends.
+pub fn serve(proc: &Path) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let answer = match answer(proc, &line?) {
+            Ok(bytes) => format!("= {}\n", hex(&bytes)),
+            Err(why) => format!("! {why}\n"),
+        };
+        out.write_all(answer.as_bytes())?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(proc: &Path, request: &str) -> Result<Vec<u8>, String> {
+    let (what, pid) = request.split_once(' ').ok_or("malformed")?;
+    let pid: i32 = pid.parse().map_err(|_| "malformed")?;
+    let dir = proc.join(pid.to_string());
+    match what {
+        "exe" | "cwd" => link(&dir.join(what)).map_err(|e| e.kind().to_string()),
+        "sockets" => sockets(&dir).map_err(|e| e.kind().to_string()),
+        _ => Err("malformed".into()),
+    }
+}
+
+/// Target of a link, any bytes.
+pub fn link(path: &Path) -> std::io::Result<Vec<u8>> {
+    let target = rustix::fs::readlink(path, Vec::new())?;
+    Ok(target.into_bytes())
+}
+
+/// Inodes of the sockets that a process has open, separated by spaces.
+pub fn sockets(dir: &Path) -> std::io::Result<Vec<u8>> {
+    let mut inodes = Vec::new();
+    for entry in std::fs::read_dir(dir.join("fd"))? {
+        let Ok(target) = link(&entry?.path()) else {
+            continue;
+        };
+        let inode = target
+            .strip_prefix(b"socket:[")
+            .and_then(|t| t.strip_suffix(b"]"));
+        if let Some(inode) = inode {
+            inodes.extend_from_slice(inode);
+            inodes.push(b' ');
+        }
+    }
+    Ok(inodes)
+}
+
+/// The agent's end. Without a helper the agent asks the kernel itself, with what rights it has.
+pub struct Helper {
+    proc: PathBuf,
+    process: Option<(Child, ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Some((mut child, stdin, _)) = self.process.take() {
+            drop(stdin);
+            // It ends when its input does; a stuck one is ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Helper {
+    /// No helper process: what this process may read itself.
+    pub fn none(proc: &Path) -> Self {
+        Self {
+            proc: proc.into(),
+            process: None,
+        }
+    }
+
+    /// Starts this program again as the helper. Do so before [`drop_ptrace`].
+    pub fn start(proc: &Path) -> std::io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg("ptrace-helper")
+            .arg("--proc")
+            .arg(proc)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let missing = || std::io::Error::other("the helper has no pipes");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        Ok(Self {
+            proc: proc.into(),
+            process: Some((child, stdin, BufReader::new(stdout))),
+        })
+    }
+
+    /// The helper's process id, if there is one.
+    pub fn pid(&self) -> Option<i32> {
+        let (child, _, _) = self.process.as_ref()?;
+        i32::try_from(child.id()).ok()
+    }
+
+    /// Asks `exe`, `cwd` or `sockets` of a process; the error is for people.
+    pub fn ask(&mut self, what: &str, pid: i32) -> Result<Vec<u8>, String> {
+        let Some((_, stdin, stdout)) = self.process.as_mut() else {
+            return answer(&self.proc, &format!("{what} {pid}"));
+        };
+        let mut line = String::new();
+        let exchange = writeln!(stdin, "{what} {pid}").and_then(|()| stdout.read_line(&mut line));
+        match exchange {
+            Ok(1..) => match line.trim_end().split_once(' ') {
+                Some(("=", digits)) => unhex(digits).ok_or_else(|| "malformed".into()),
+                Some((_, why)) => Err(why.to_owned()),
+                None if line.starts_with('=') => Ok(Vec::new()),
+                None => Err("malformed".into()),
+            },
+            _ => {
+                self.process = None;
+                Err("the helper process ended".into())
+            }
+        }
+    }
+}
+
+/// Gives up CAP_SYS_PTRACE for this thread and those it starts: call it before any other thread.
+pub fn drop_ptrace() -> std::io::Result<()> {
+    let mut sets = capabilities(None)?;
+    sets.effective -= CapabilitySet::SYS_PTRACE;
+    sets.permitted -= CapabilitySet::SYS_PTRACE;
+    sets.inheritable -= CapabilitySet::SYS_PTRACE;
+    Ok(set_capabilities(None, sets)?)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_helper_answers_three_questions_and_no_other() {
+        let proc = Path::new("/proc");
+        let me = std::process::id();
+        let exe = answer(proc, &format!("exe {me}")).unwrap();
+        assert_eq!(
+            exe,
+            std::env::current_exe()
+                .unwrap()
+                .into_os_string()
+                .into_encoded_bytes()
+        );
+        for request in [
+            format!("environ {me}"),
+            format!("mem {me}"),
+            format!("../{me}/exe {me}"),
+            "exe ../self".into(),
+            "exe".into(),
+            String::new(),
+        ] {
+            assert_eq!(answer(proc, &request), Err("malformed".into()), "{request}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_go_through_the_pipe() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+    }
+}

@@ -1,0 +1,314 @@
+//! Processes of their own: in no service and no container (see [`table`]), that have lived
+//! `minAge`. A listed one leaves only after `minAge` of absence, so that a restart is no change.
+//!
+//! Never read: the environment of any process.
+
+pub mod helper;
+mod listens;
+mod table;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use safetytwin_crds::item::observed::ObservedProcess;
+use safetytwin_crds::item::{Observed, ProcessItem, Text};
+use safetytwin_crds::section::SectionName;
+
+use self::helper::Helper;
+use self::table::{Owner, Stat};
+use super::accounts::Accounts;
+use super::{CollectError, Collected, Collector, Content, Scope};
+use crate::hostroot::{HostRoot, ReadError, read_plain};
+use crate::redact;
+use crate::settings::{Level, Settings};
+
+const SCAN: Duration = Duration::from_secs(10);
+/// Longest command line that is kept.
+const ARGV_LIMIT: u64 = 64 * 1024;
+/// Kernel clock ticks per second in `stat`; fixed at 100 in the user interface of Linux.
+const TICKS: u64 = 100;
+
+/// Main processes of services by unit name, from the units collector. Cloning shares them.
+#[derive(Clone, Default)]
+pub struct MainPids(Arc<Mutex<BTreeMap<String, u32>>>);
+
+impl MainPids {
+    /// Replaces all.
+    pub fn set(&self, pids: BTreeMap<String, u32>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pids;
+    }
+
+    fn get(&self) -> BTreeMap<String, u32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The collector.
+pub struct Processes {
+    scanner: Arc<Mutex<Scanner>>,
+    interval: Duration,
+}
+
+impl Processes {
+    /// A collector; `helper` is started by the caller, before threads are.
+    pub fn new(settings: &Settings, pids: MainPids) -> Self {
+        let scanner = Scanner {
+            root: settings.root.clone(),
+            full: settings.level == Level::Full,
+            min_age: settings.min_age,
+            helper: settings.helper.take(),
+            pids,
+            known: HashMap::new(),
+            listed: BTreeMap::new(),
+        };
+        Self {
+            interval: SCAN.min(settings.interval),
+            scanner: Arc::new(Mutex::new(scanner)),
+        }
+    }
+}
+
+#[async_trait]
+impl Collector for Processes {
+    fn name(&self) -> &'static str {
+        "processes"
+    }
+
+    fn section(&self) -> Option<SectionName> {
+        Some(SectionName::Processes)
+    }
+
+    fn audit_interval(&self) -> Duration {
+        self.interval
+    }
+
+    async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
+        let scanner = self.scanner.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let mut scanner = scanner.lock().unwrap_or_else(PoisonError::into_inner);
+            scanner.scan(Instant::now())
+        });
+        task.await.map_err(|_| CollectError::Panicked)?
+    }
+}
+
+struct Scanner {
+    root: HostRoot,
+    full: bool,
+    min_age: Duration,
+    helper: Helper,
+    pids: MainPids,
+    /// Identity that a process had, by pid and start time, and since when.
+    known: HashMap<(i32, u64), (String, Instant)>,
+    /// What is published, and when it was last there.
+    listed: BTreeMap<String, (ProcessItem, Instant)>,
+}
+
+/// A process on its own, before it has its ordinal.
+struct Candidate {
+    stat: Stat,
+    item: ProcessItem,
+}
+
+impl Scanner {
+    fn scan(&mut self, now: Instant) -> Result<Collected, CollectError> {
+        let proc = self.root.proc().to_path_buf();
+        let all = table::read(&proc).map_err(|source| {
+            CollectError::Read(ReadError::Open {
+                path: proc.clone(),
+                source,
+            })
+        })?;
+        let accounts = Accounts::read(&self.root);
+        let own = [i32::try_from(std::process::id()).ok(), self.helper.pid()];
+        let mains = self.pids.get();
+        let oldest = oldest_by_host(&proc, &all, &mains);
+        let roots = table::independent(
+            &all,
+            |s| {
+                if own.contains(&Some(s.pid)) {
+                    None
+                } else {
+                    owner(&proc, s.pid)
+                }
+            },
+            |unit, s| match mains.get(unit) {
+                Some(pid) => i32::try_from(*pid) == Ok(s.pid),
+                None => oldest.get(unit) == Some(&s.pid),
+            },
+        );
+        let listening = listens::listening(&proc);
+        let candidates = roots
+            .into_iter()
+            .filter_map(|stat| self.candidate(stat, &accounts, &listening))
+            .collect();
+        Ok(self.publish(candidates, &all, now))
+    }
+
+    fn candidate(
+        &mut self,
+        stat: &Stat,
+        accounts: &Accounts,
+        listening: &HashMap<u64, String>,
+    ) -> Option<Candidate> {
+        let dir = self.root.proc().join(stat.pid.to_string());
+        let (argv, truncated) = command_line(&dir.join("cmdline"))?;
+        let status = read_plain(&dir.join("status"), 64 * 1024).ok()?;
+        let status = String::from_utf8_lossy(&status).into_owned();
+        let (user, group) = (effective(&status, "Uid:")?, effective(&status, "Gid:")?);
+        let mut unknown = Vec::new();
+        let mut link = |helper: &mut Helper, what: &str, field: &str| match helper.ask(what, stat.pid) {
+            Ok(target) => Some(target),
+            Err(why) => {
+                unknown.push(format!("{field}: {why}"));
+                None
+            }
+        };
+        let executable = link(&mut self.helper, "exe", "executable");
+        let cwd = link(&mut self.helper, "cwd", "workingDirectory");
+        let sockets = link(&mut self.helper, "sockets", "listens").unwrap_or_default();
+        let (argv, redactions) = redact::argv(&argv);
+        let gone = executable
+            .as_ref()
+            .is_some_and(|e| e.ends_with(b" (deleted)") || e.starts_with(b"/memfd:"));
+        if !self.full && !unknown.is_empty() {
+            unknown.push("level: basic does not read other users' links".into());
+        }
+        Some(Candidate {
+            item: ProcessItem {
+                key: String::new(),
+                comm: Text(stat.comm.clone()),
+                executable: executable.map(Text),
+                executable_gone: gone,
+                argv,
+                redactions,
+                truncated,
+                working_directory: cwd.map(Text),
+                user: accounts.user_of(user),
+                group: accounts.group_of(group),
+                listens: listens::of(&sockets, listening),
+                ordinal: 0,
+                unknown,
+            },
+            stat: stat.clone(),
+        })
+    }
+
+    /// Gives candidates their ordinals and keys, in start order, and decides what is listed.
+    fn publish(&mut self, candidates: Vec<Candidate>, all: &[Stat], now: Instant) -> Collected {
+        let uptime = self.uptime();
+        let first_scan = self.known.is_empty();
+        let mut ordinals: HashMap<String, u32> = HashMap::new();
+        let mut observed = Vec::new();
+        let mut known = HashMap::new();
+        for mut candidate in candidates {
+            let base = key(&candidate.item, 0);
+            let ordinal = ordinals.entry(base.clone()).or_insert(0);
+            candidate.item.ordinal = *ordinal;
+            candidate.item.key = key(&candidate.item, *ordinal);
+            *ordinal += 1;
+            let (item, stat) = (candidate.item, candidate.stat);
+            let age = Duration::from_millis(uptime.saturating_sub(stat.start * 1000 / TICKS));
+            let id = (stat.pid, stat.start);
+            let since = match self.known.get(&id) {
+                Some((identity, since)) if *identity == base => *since,
+                // The same process under another name: its new identity is young.
+                Some(_) => now,
+                None => now.checked_sub(age).unwrap_or(now),
+            };
+            known.insert(id, (base, since));
+            let old_enough =
+                now.saturating_duration_since(since) >= self.min_age || (first_scan && age >= self.min_age);
+            if old_enough || self.listed.contains_key(&item.key) {
+                observed.push(ObservedProcess {
+                    key: item.key.clone(),
+                    pid: stat.pid,
+                    start_ticks: stat.start,
+                });
+                self.listed.insert(item.key.clone(), (item, now));
+            }
+        }
+        let alive: std::collections::HashSet<(i32, u64)> = all.iter().map(|s| (s.pid, s.start)).collect();
+        self.known.retain(|id, _| alive.contains(id));
+        self.known.extend(known);
+        let min_age = self.min_age;
+        self.listed
+            .retain(|_, (_, seen)| now.saturating_duration_since(*seen) < min_age);
+        observed.sort_by(|a, b| a.key.cmp(&b.key));
+        Collected {
+            content: Content::Processes(self.listed.values().map(|(item, _)| item.clone()).collect()),
+            gaps: Vec::new(),
+            observed: Observed {
+                processes: observed,
+                ..Observed::default()
+            },
+        }
+    }
+
+    /// Milliseconds since boot.
+    fn uptime(&self) -> u64 {
+        u64::try_from(crate::clock::boottime_ms(&self.root)).unwrap_or(0)
+    }
+}
+
+/// The process whose executable, arguments, directory and user these are.
+fn key(item: &ProcessItem, ordinal: u32) -> String {
+    let bytes = |text: &Option<Text>| text.as_ref().map(|t| t.0.clone());
+    ProcessItem::identity(
+        &bytes(&item.executable).unwrap_or_else(|| item.comm.0.clone()),
+        &item.argv,
+        &bytes(&item.working_directory).unwrap_or_default(),
+        item.user.id.unwrap_or(u32::MAX),
+        ordinal,
+    )
+}
+
+fn owner(proc: &std::path::Path, pid: i32) -> Option<Owner> {
+    let bytes = read_plain(&proc.join(pid.to_string()).join("cgroup"), 64 * 1024).ok()?;
+    Some(table::owner(&String::from_utf8_lossy(&bytes)))
+}
+
+/// Without D-Bus the oldest child of PID 1 in a hosting service's group stands for its main process.
+fn oldest_by_host(
+    proc: &std::path::Path,
+    all: &[Stat],
+    mains: &BTreeMap<String, u32>,
+) -> HashMap<String, i32> {
+    let mut oldest: HashMap<String, (u64, i32)> = HashMap::new();
+    for stat in all.iter().filter(|s| s.ppid == 1 && !s.kernel) {
+        if let Some(Owner::Host(unit)) = owner(proc, stat.pid).filter(|_| mains.is_empty()) {
+            let entry = oldest.entry(unit).or_insert((stat.start, stat.pid));
+            *entry = (*entry).min((stat.start, stat.pid));
+        }
+    }
+    oldest.into_iter().map(|(unit, (_, pid))| (unit, pid)).collect()
+}
+
+/// Arguments, and whether they were cut. None for kernel threads and what has just gone.
+fn command_line(path: &std::path::Path) -> Option<(Vec<Vec<u8>>, bool)> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(ARGV_LIMIT + 1).read_to_end(&mut bytes).ok()?;
+    let truncated = bytes.len() as u64 > ARGV_LIMIT;
+    bytes.truncate(ARGV_LIMIT as usize);
+    if bytes.is_empty() {
+        return None;
+    }
+    if bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    let argv: Vec<Vec<u8>> = bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect();
+    Some((argv, truncated))
+}
+
+/// The effective id in a line of `status`: real, effective, saved, file system.
+fn effective(status: &str, key: &str) -> Option<u32> {
+    let line = status.lines().find_map(|l| l.strip_prefix(key))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

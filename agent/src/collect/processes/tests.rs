@@ -1,0 +1,112 @@
+use super::*;
+use safetytwin_crds::item::unit::Account;
+
+fn scanner() -> Scanner {
+    Scanner {
+        root: HostRoot::new("/", "/proc", "/sys"),
+        full: true,
+        min_age: Duration::from_secs(30),
+        helper: Helper::none(std::path::Path::new("/proc")),
+        pids: MainPids::default(),
+        known: HashMap::from([((1, 1), (String::new(), Instant::now()))]),
+        listed: BTreeMap::new(),
+    }
+}
+
+fn account() -> Account {
+    Account {
+        name: "root".into(),
+        id: Some(0),
+        primary_group: None,
+    }
+}
+
+fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
+    Candidate {
+        stat: Stat {
+            pid,
+            ppid: 1,
+            comm: b"x".to_vec(),
+            state: b'S',
+            tty: 0,
+            start,
+            kernel: false,
+        },
+        item: ProcessItem {
+            key: String::new(),
+            comm: "x".into(),
+            executable: Some("/bin/x".into()),
+            executable_gone: false,
+            argv: vec!["x".into(), argument.into()],
+            redactions: 0,
+            truncated: false,
+            working_directory: None,
+            user: account(),
+            group: account(),
+            listens: Vec::new(),
+            ordinal: 0,
+            unknown: Vec::new(),
+        },
+    }
+}
+
+fn step(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant) -> usize {
+    let all: Vec<Stat> = candidates.iter().map(|c| c.stat.clone()).collect();
+    match scanner.publish(candidates, &all, now).content {
+        Content::Processes(items) => items.len(),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn a_process_is_listed_after_thirty_seconds_and_leaves_after_thirty_of_absence() {
+    let mut scanner = scanner();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let young = scanner.uptime() / 10;
+    let one = |pid| vec![candidate(pid, "a", young)];
+    assert_eq!(step(&mut scanner, one(5), at(0)), 0);
+    assert_eq!(step(&mut scanner, one(5), at(29)), 0);
+    assert_eq!(step(&mut scanner, one(5), at(31)), 1);
+    // Restarted under another pid within the time: nothing changes.
+    assert_eq!(step(&mut scanner, vec![], at(40)), 1);
+    assert_eq!(step(&mut scanner, one(6), at(50)), 1);
+    assert_eq!(step(&mut scanner, vec![], at(79)), 1);
+    assert_eq!(step(&mut scanner, vec![], at(81)), 0);
+}
+
+#[test]
+fn a_process_that_changes_its_arguments_begins_anew() {
+    let mut scanner = scanner();
+    let start = Instant::now();
+    assert_eq!(step(&mut scanner, vec![candidate(5, "a", 1)], start), 1);
+    let later = start + Duration::from_secs(5);
+    assert_eq!(
+        step(&mut scanner, vec![candidate(5, "b", 1)], later),
+        1,
+        "only the old one"
+    );
+}
+
+#[test]
+fn equal_processes_have_ordinals_in_start_order() {
+    let mut scanner = scanner();
+    let two = vec![candidate(5, "a", 1), candidate(6, "a", 2)];
+    assert_eq!(step(&mut scanner, two, Instant::now()), 2);
+    let ordinals: Vec<u32> = scanner.listed.values().map(|(item, _)| item.ordinal).collect();
+    assert!(ordinals.contains(&0) && ordinals.contains(&1));
+}
+
+#[test]
+fn a_huge_command_line_is_cut_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cmdline");
+    std::fs::write(&path, vec![b'a'; 2 * 1024 * 1024]).unwrap();
+    let (argv, truncated) = command_line(&path).unwrap();
+    assert!(truncated && argv.concat().len() == ARGV_LIMIT as usize);
+    std::fs::write(&path, b"x\0\0a\nb\0").unwrap();
+    assert_eq!(
+        command_line(&path).unwrap(),
+        (vec![b"x".to_vec(), Vec::new(), b"a\nb".to_vec()], false)
+    );
+}

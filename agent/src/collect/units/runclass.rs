@@ -1,0 +1,154 @@
+//! Run state as a class, and the 2 s in which a unit may be down without being Down.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use safetytwin_crds::item::RunClass;
+
+/// How long a unit must be down before it is Down, so that a restart is no change.
+pub const DOWN_AFTER: Duration = Duration::from_secs(2);
+
+/// What decides on a unit's class, apart from its present state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nature {
+    /// A service without RemainAfterExit that runs once.
+    pub oneshot: bool,
+    /// A socket, timer or path starts it, or the bus.
+    pub triggered: bool,
+    /// Enabled by itself.
+    pub enabled: bool,
+}
+
+impl Nature {
+    /// Whether something else decides when it runs. A unit that is enabled as well (docker.service
+    /// beside docker.socket) is declared to run.
+    pub fn on_demand(self) -> bool {
+        self.oneshot || (self.triggered && !self.enabled)
+    }
+}
+
+/// The class of a unit in `active_state` (`ActiveState` property); `before` is what was last
+/// published. A unit that is on demand stays OnDemand also when it failed: counters tell.
+pub fn class(active_state: &str, nature: Nature, before: Option<RunClass>) -> RunClass {
+    if nature.on_demand() {
+        return RunClass::OnDemand;
+    }
+    match active_state {
+        "active" | "reloading" | "refreshing" | "activating" => RunClass::Up,
+        "failed" => RunClass::Failed,
+        // On its way to inactive, or to a restart.
+        "deactivating" => before.unwrap_or(RunClass::Up),
+        _ => RunClass::Down,
+    }
+}
+
+/// Holds back Down until it has lasted.
+#[derive(Debug, Default)]
+pub struct Debounce {
+    down_since: HashMap<String, Instant>,
+}
+
+impl Debounce {
+    /// The class to publish for `unit` at `now`.
+    pub fn settle(
+        &mut self,
+        unit: &str,
+        class: RunClass,
+        before: Option<RunClass>,
+        now: Instant,
+    ) -> RunClass {
+        if class != RunClass::Down || before != Some(RunClass::Up) {
+            self.down_since.remove(unit);
+            return class;
+        }
+        let since = *self.down_since.entry(unit.to_owned()).or_insert(now);
+        if now.saturating_duration_since(since) >= DOWN_AFTER {
+            self.down_since.remove(unit);
+            RunClass::Down
+        } else {
+            RunClass::Up
+        }
+    }
+
+    /// When the earliest unit may become Down.
+    pub fn due(&self) -> Option<Instant> {
+        self.down_since.values().min().map(|since| *since + DOWN_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Nature = Nature {
+        oneshot: false,
+        triggered: false,
+        enabled: true,
+    };
+
+    #[test]
+    fn a_restart_is_no_change() {
+        let mut debounce = Debounce::default();
+        let start = Instant::now();
+        let mut seen = RunClass::Up;
+        for (millis, state) in [
+            (0, "deactivating"),
+            (500, "inactive"),
+            (1500, "inactive"),
+            (1900, "activating"),
+            (2600, "active"),
+        ] {
+            let class = class(state, PLAIN, Some(seen));
+            seen = debounce.settle(
+                "a.service",
+                class,
+                Some(seen),
+                start + Duration::from_millis(millis),
+            );
+            assert_eq!(seen, RunClass::Up, "{millis} ms");
+        }
+        assert_eq!(debounce.due(), None);
+    }
+
+    #[test]
+    fn a_stop_that_lasts_two_seconds_is_down() {
+        let mut debounce = Debounce::default();
+        let start = Instant::now();
+        let mut at = |millis| {
+            let now = start + Duration::from_millis(millis);
+            debounce.settle("a.service", RunClass::Down, Some(RunClass::Up), now)
+        };
+        assert_eq!(
+            (at(0), at(1999), at(2000)),
+            (RunClass::Up, RunClass::Up, RunClass::Down)
+        );
+    }
+
+    #[test]
+    fn classes_follow_the_nature_of_a_unit() {
+        let oneshot = Nature {
+            oneshot: true,
+            ..PLAIN
+        };
+        let static_bus = Nature {
+            triggered: true,
+            enabled: false,
+            oneshot: false,
+        };
+        let docker = Nature {
+            triggered: true,
+            ..PLAIN
+        };
+        for (state, nature, expected) in [
+            ("activating", PLAIN, RunClass::Up),
+            ("failed", PLAIN, RunClass::Failed),
+            ("inactive", PLAIN, RunClass::Down),
+            ("failed", oneshot, RunClass::OnDemand),
+            ("active", static_bus, RunClass::OnDemand),
+            ("active", docker, RunClass::Up),
+            ("maintenance", PLAIN, RunClass::Down),
+        ] {
+            assert_eq!(class(state, nature, None), expected, "{state} {nature:?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads unit file text as systemd's parser does (systemd.syntax(7)), as far as the agent needs:
+//! assignments by section, continuation lines, comments, resets by an empty value.
+//!
+//! Lines end at `\n`, `\r` and NUL, as in systemd.
+
+/// One `Key=Value` of a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Section name without brackets; empty before the first.
+    pub section: String,
+    /// Key.
+    pub key: String,
+    /// Value with continuations joined by a space, trimmed.
+    pub value: String,
+}
+
+/// Assignments in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitText(pub Vec<Assignment>);
+
+impl UnitText {
+    /// Adds a file's assignments after those that are there, as drop-ins do.
+    pub fn add(&mut self, text: &str) {
+        let mut section = String::new();
+        for line in logical_lines(text) {
+            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+                name.clone_into(&mut section);
+            } else if let Some((key, value)) = line.split_once('=') {
+                self.0.push(Assignment {
+                    section: section.clone(),
+                    key: key.trim().to_owned(),
+                    value: value.trim().to_owned(),
+                });
+            }
+        }
+    }
+
+    /// Values of a list setting; an empty assignment clears those before it.
+    pub fn all(&self, section: &str, key: &str) -> Vec<&str> {
+        let mut values = Vec::new();
+        for a in &self.0 {
+            if a.section == section && a.key == key {
+                if a.value.is_empty() {
+                    values.clear();
+                } else {
+                    values.push(a.value.as_str());
+                }
+            }
+        }
+        values
+    }
+
+    /// The last value of a setting, if it is not empty.
+    pub fn last(&self, section: &str, key: &str) -> Option<&str> {
+        self.all(section, key).pop()
+    }
+
+    /// A boolean as systemd spells it; false when unset or not understood.
+    pub fn flag(&self, section: &str, key: &str) -> bool {
+        let value = self.last(section, key).unwrap_or_default().to_ascii_lowercase();
+        matches!(value.as_str(), "1" | "yes" | "y" | "true" | "t" | "on")
+    }
+
+    /// Unit names in a white-space list setting such as `After=`.
+    pub fn names(&self, section: &str, key: &str) -> Vec<&str> {
+        let values = self.all(section, key);
+        values.into_iter().flat_map(str::split_whitespace).collect()
+    }
+}
+
+/// Lines after joining continuations; comments and empty lines dropped.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut open: Option<String> = None;
+    for raw in text.split(['\n', '\r', '\0']) {
+        let line = raw.trim();
+        // A comment inside a continuation is skipped and the continuation goes on.
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        let (piece, continues) = match line.strip_suffix('\\') {
+            Some(piece) => (piece, true),
+            None => (line, false),
+        };
+        let joined = match open.take() {
+            Some(before) => format!("{before} {piece}"),
+            None => piece.to_owned(),
+        };
+        if continues {
+            open = Some(joined);
+        } else if !joined.trim().is_empty() {
+            lines.push(joined.trim().to_owned());
+        }
+    }
+    lines.extend(open.filter(|l| !l.trim().is_empty()));
+    lines
+}
+
+/// The words of a command line or `Environment=` value: split at white space, quotes removed
+/// (systemd.syntax(7), "Quoting"). Good enough to name executables and variables.
+pub fn words(value: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\\', _) => {
+                if let Some(next) = chars.next() {
+                    word.get_or_insert_default().push(next);
+                }
+            }
+            (c, Some(q)) if c == q => quote = None,
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> UnitText {
+        let mut parsed = UnitText::default();
+        parsed.add(text);
+        parsed
+    }
+
+    #[test]
+    fn continuations_comments_and_resets_are_read_as_systemd_reads_them() {
+        let mut unit = parse(
+            "[Unit]\nAfter=a.service \\\n# no\n  b.service\n[Service]\nExecStart=/bin/a\n;c\nExecStart=\nExecStart=/bin/b x\\\ny\n",
+        );
+        assert_eq!(unit.names("Unit", "After"), ["a.service", "b.service"]);
+        assert_eq!(unit.all("Service", "ExecStart"), ["/bin/b x y"]);
+        unit.add("[Service]\nUser=web\n");
+        assert_eq!(unit.last("Service", "User"), Some("web"));
+        unit.add("[Service]\nUser=\nRemainAfterExit=YES\n");
+        assert_eq!(unit.last("Service", "User"), None);
+        assert!(unit.flag("Service", "RemainAfterExit"));
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_line_so_that_nothing_hides_behind_it() {
+        let unit = parse("[Service]\nExecStart=/bin/a\rUser=root\n");
+        assert_eq!(unit.last("Service", "User"), Some("root"));
+    }
+
+    #[test]
+    fn words_are_split_with_quotes_removed() {
+        assert_eq!(words(r#"a "b c" 'd' e\ f "" "#), ["a", "b c", "d", "e f", ""]);
+    }
+}

@@ -1,0 +1,125 @@
+//! inotify(7) watches on the unit directories: an edited unit file shows without a daemon-reload.
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::net::unix::pipe::Receiver;
+
+use super::disk::{Disk, UNIT_DIRS};
+use crate::hostroot::HostRoot;
+
+/// Most directories that are watched; the audit covers the rest.
+const MOST: usize = 512;
+
+/// Watches on the load path and its drop-in directories.
+pub struct Watch {
+    /// Reads like a pipe; this is Tokio's only safe way to wait for any other descriptor.
+    events: Receiver,
+}
+
+impl Watch {
+    /// An instance without watches.
+    ///
+    /// # Errors
+    /// The kernel's limit of instances is reached.
+    pub fn new() -> std::io::Result<Self> {
+        let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            events: Receiver::from_owned_fd_unchecked(fd)?,
+        })
+    }
+
+    /// Watches all directories that exist now. Watching one twice is no change.
+    pub fn follow(&self, root: &HostRoot, disk: &Disk) {
+        let flags = WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::ONLYDIR;
+        // The parents too: /usr/local/lib/systemd/system may come later.
+        let parents = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd"];
+        let dirs = parents.into_iter().chain(UNIT_DIRS).map(str::to_owned);
+        for dir in dirs.chain(disk.drop_in_paths()).take(MOST) {
+            // A directory that is missing or went away meanwhile has nothing to watch.
+            let _ = inotify::add_watch(&self.events, root.locate(&dir), flags);
+        }
+    }
+
+    /// Resolves when a unit file, a drop-in or one of their directories changed.
+    pub async fn changed(&self) {
+        loop {
+            if self.events.readable().await.is_err() {
+                return std::future::pending().await;
+            }
+            if self.read() {
+                return;
+            }
+        }
+    }
+
+    fn read(&self) -> bool {
+        let mut buffer = [0u8; 8192];
+        let mut news = false;
+        while let Ok(len @ 1..) = self.events.try_read(&mut buffer) {
+            let mut rest = buffer.get(..len).unwrap_or_default();
+            while let Some((name, after)) = next_name(rest) {
+                // No name: the queue overflowed or a watched directory itself went.
+                news |= name.is_empty() || is_unit_file(name);
+                rest = after;
+            }
+        }
+        news
+    }
+}
+
+/// The name in the first `struct inotify_event` (wd, mask, cookie, len: 4 bytes each; the name,
+/// padded with NUL), and what follows it.
+fn next_name(events: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = u32::from_ne_bytes(events.get(12..16)?.try_into().ok()?);
+    let end = 16usize.checked_add(usize::try_from(len).ok()?)?;
+    let padded = events.get(16..end)?;
+    let name = padded.split(|b| *b == 0).next().unwrap_or_default();
+    Some((name, events.get(end..)?))
+}
+
+/// Names that systemd would read; editors' swap and backup files are none.
+fn is_unit_file(name: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(name) else {
+        return false;
+    };
+    if name.starts_with('.') {
+        return false;
+    }
+    let extension = name.rsplit_once('.').map(|(_, e)| e);
+    name == "system"
+        || matches!(extension, Some("conf" | "d" | "wants" | "requires"))
+        || name.parse::<safetytwin_crds::names::UnitName>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edit_in_place_a_rename_and_a_new_drop_in_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let units = dir.path().join("etc/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        let root = HostRoot::new(dir.path(), "/proc", "/sys");
+        let watch = Watch::new().unwrap();
+        let follow = || watch.follow(&root, &Disk::scan(&root).unwrap());
+        follow();
+        std::fs::write(units.join(".a.service.swp"), "x").unwrap();
+        assert!(!watch.read(), "a swap file is no news");
+        std::fs::write(units.join("a.service"), "x").unwrap();
+        watch.changed().await;
+        std::fs::write(units.join("4913"), "x").unwrap();
+        assert!(!watch.read(), "an editor's probe is no news");
+        std::fs::rename(units.join("4913"), units.join("b.service")).unwrap();
+        watch.changed().await;
+        std::fs::create_dir(units.join("a.service.d")).unwrap();
+        watch.changed().await;
+        follow();
+        std::fs::write(units.join("a.service.d/x.conf"), "x").unwrap();
+        watch.changed().await;
+    }
+}

@@ -1,0 +1,134 @@
+//! The three requests that the agent ever makes: an empty merge patch that answers with the head,
+//! and server-side apply of head and sections. Each has a deadline.
+
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource};
+use safetytwin_crds::names::AGENT_MANAGER;
+use safetytwin_crds::{HostSection, HostSectionSpec, HostState, HostStateSpec};
+use serde_json::json;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A request that failed. All are Transient: the agent goes on trying with growing pauses.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No answer in time; the write may have happened.
+    #[error("failed to {what}: no answer within {} s", DEADLINE.as_secs())]
+    Deadline {
+        /// What was asked.
+        what: String,
+    },
+    /// The API server refused, or was not reached.
+    #[error("failed to {what}: {source}")]
+    Request {
+        /// What was asked.
+        what: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+}
+
+impl ApiError {
+    /// HTTP status of a refusal; 0 when there was none.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Request { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => status.code,
+                _ => 0,
+            },
+            Self::Deadline { .. } => 0,
+        }
+    }
+}
+
+/// The agent's view of the API server.
+#[derive(Clone)]
+pub struct ClusterApi {
+    heads: Api<HostState>,
+    sections: Api<HostSection>,
+}
+
+impl ClusterApi {
+    /// Over `client`.
+    pub fn new(client: Client) -> Self {
+        Self {
+            heads: Api::all(client.clone()),
+            sections: Api::all(client),
+        }
+    }
+
+    /// The head in the cluster, by a merge patch that changes nothing; none when there is none.
+    pub async fn head(&self, host: &str) -> Result<Option<HostState>, ApiError> {
+        let what = format!("ask for HostState {host}");
+        let patch = Patch::Merge(json!({}));
+        let params = PatchParams::default();
+        match within(what, self.heads.patch(host, &params, &patch)).await {
+            Ok(head) => Ok(Some(head)),
+            Err(error) if error.code() == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies the head and answers with it, status included.
+    pub async fn apply_head(&self, spec: &HostStateSpec) -> Result<HostState, ApiError> {
+        let host = spec.host.as_str();
+        let body = json!({
+            "apiVersion": HostState::api_version(&()), "kind": HostState::kind(&()),
+            "metadata": {"name": host}, "spec": spec,
+        });
+        let what = format!("apply HostState {host}");
+        within(what, self.heads.patch(host, &apply(), &Patch::Apply(body))).await
+    }
+
+    /// Applies one section.
+    pub async fn apply_section(&self, name: &str, spec: &HostSectionSpec) -> Result<(), ApiError> {
+        let body = json!({
+            "apiVersion": HostSection::api_version(&()), "kind": HostSection::kind(&()),
+            "metadata": {"name": name}, "spec": spec,
+        });
+        let what = format!("apply HostSection {name}");
+        within(what, self.sections.patch(name, &apply(), &Patch::Apply(body))).await?;
+        Ok(())
+    }
+
+    /// Whether a dry run of writing another host's head is refused, as admission policy should.
+    pub async fn foreign_write_is_refused(
+        &self,
+        spec: &HostStateSpec,
+        foreign: &str,
+    ) -> Result<bool, ApiError> {
+        let mut body = json!({
+            "apiVersion": HostState::api_version(&()), "kind": HostState::kind(&()),
+            "metadata": {"name": foreign}, "spec": spec,
+        });
+        if let Some(host) = body.pointer_mut("/spec/host") {
+            *host = json!(foreign);
+        }
+        let mut params = apply();
+        params.dry_run = true;
+        let what = "try a foreign HostState".to_owned();
+        match within(what, self.heads.patch(foreign, &params, &Patch::Apply(body))).await {
+            Ok(_) => Ok(false),
+            Err(error) if matches!(error.code(), 403 | 422) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn apply() -> PatchParams {
+    PatchParams::apply(AGENT_MANAGER).force()
+}
+
+async fn within<T>(what: String, request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(ApiError::Request {
+            what,
+            source: Box::new(source),
+        }),
+        Err(_) => Err(ApiError::Deadline { what }),
+    }
+}

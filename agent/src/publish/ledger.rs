@@ -1,0 +1,149 @@
+//! Which slot holds what: the bookkeeping behind "two slots make a commit". Pure.
+//!
+//! A changed part goes into the slot that the head does not name, then the head names it. What a
+//! slot was last given is remembered, so that equal content is not written twice.
+
+use std::collections::HashMap;
+
+use safetytwin_crds::digest::Digest;
+use safetytwin_crds::hoststate::{HostStateSpec, PartRef};
+use safetytwin_crds::section::{SectionName, Slot};
+
+use crate::assemble::AssembledSection;
+
+/// A part and the slot it goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Section.
+    pub section: SectionName,
+    /// Number of the part.
+    pub part: usize,
+    /// Slot.
+    pub slot: Slot,
+}
+
+impl Place {
+    fn key(self) -> (SectionName, usize, char) {
+        (self.section, self.part, self.slot.letter())
+    }
+}
+
+/// What the head names and what the slots were given.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// By section and part: what the head in the cluster names.
+    named: HashMap<(SectionName, usize), PartRef>,
+    /// What this process has written.
+    written: HashMap<(SectionName, usize, char), Digest>,
+}
+
+impl Ledger {
+    /// Starts from the head in the cluster; none when there is none.
+    pub fn learned(head: Option<&HostStateSpec>) -> Self {
+        let mut ledger = Self::default();
+        if let Some(head) = head {
+            ledger.committed(head);
+        }
+        ledger
+    }
+
+    /// Where each part of `section` belongs: unchanged ones stay, changed ones change slots.
+    pub fn places(&self, section: &AssembledSection) -> Vec<PartRef> {
+        let place = |(number, part): (usize, &safetytwin_crds::section::Part)| {
+            let slot = match self.named.get(&(section.name, number)) {
+                Some(named) if named.digest == part.digest => named.slot,
+                Some(named) => named.slot.other(),
+                None => Slot::A,
+            };
+            PartRef {
+                slot,
+                digest: part.digest,
+            }
+        };
+        section.parts.iter().enumerate().map(place).collect()
+    }
+
+    /// Whether this must be written: the slot is not known to hold it.
+    pub fn needs(&self, place: Place, digest: Digest) -> bool {
+        self.written.get(&place.key()) != Some(&digest)
+    }
+
+    /// Notes that a slot was given this content.
+    pub fn wrote(&mut self, place: Place, digest: Digest) {
+        self.written.insert(place.key(), digest);
+    }
+
+    /// Forgets what slots hold, so that all named ones are written again.
+    pub fn forget(&mut self) {
+        self.written.clear();
+    }
+
+    /// Notes what the head in the cluster names now.
+    pub fn committed(&mut self, head: &HostStateSpec) {
+        self.named.clear();
+        for section in &head.sections {
+            for (number, part) in section.parts.iter().enumerate() {
+                self.named.insert((section.name, number), *part);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetytwin_crds::section::{SectionState, encode_parts};
+
+    use super::*;
+
+    fn section(content: &str) -> AssembledSection {
+        AssembledSection {
+            name: SectionName::Units,
+            parts: encode_parts(&[content]).unwrap(),
+            items: 1,
+            state: SectionState::Complete,
+            collected_time: String::new(),
+            message: None,
+        }
+    }
+
+    fn commit(ledger: &mut Ledger, section: &AssembledSection) -> Slot {
+        let places = ledger.places(section);
+        ledger.named.insert((section.name, 0), places[0]);
+        places[0].slot
+    }
+
+    #[test]
+    fn changed_content_never_goes_into_the_slot_that_the_head_names() {
+        let mut ledger = Ledger::default();
+        let slots: Vec<Slot> = ["1", "2", "2", "3"]
+            .iter()
+            .map(|content| commit(&mut ledger, &section(content)))
+            .collect();
+        assert_eq!(slots, [Slot::A, Slot::B, Slot::B, Slot::A]);
+    }
+
+    #[test]
+    fn a_crash_between_section_and_head_leaves_the_named_slot_alone() {
+        let mut ledger = Ledger::default();
+        commit(&mut ledger, &section("old"));
+        // Written, but the head was not: the agent starts again and learns the old head.
+        let again = ledger.places(&section("newer"));
+        assert_eq!(again[0].slot, Slot::B);
+    }
+
+    #[test]
+    fn equal_content_is_written_once_until_it_is_asked_for_again() {
+        let mut ledger = Ledger::default();
+        let place = Place {
+            section: SectionName::Units,
+            part: 0,
+            slot: Slot::A,
+        };
+        let digest = Digest::of(b"x");
+        assert!(ledger.needs(place, digest));
+        ledger.wrote(place, digest);
+        assert!(!ledger.needs(place, digest));
+        ledger.forget();
+        assert!(ledger.needs(place, digest));
+    }
+}

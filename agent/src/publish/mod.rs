@@ -1,0 +1,307 @@
+//! Publishes the assembled state: sections into their slots, then the head; at once on a change,
+//! else each interval.
+//!
+//! ```text
+//! board rings ─(250 ms)─┐
+//! interval ─────────────┼─▶ assemble ─▶ changed sections ─▶ head ─▶ status.resendRequest?
+//! back-off ─────────────┘
+//! ```
+//! Invariants: the head is last; after a head write of unknown outcome the slots are learned anew;
+//! while the API is away collecting goes on and one state is published when it is back.
+
+pub mod api;
+pub mod ledger;
+
+use std::time::Duration;
+
+use rand::Rng;
+use safetytwin_crds::HostSectionSpec;
+use safetytwin_crds::digest::Digest;
+use safetytwin_crds::hoststate::{HostStateSpec, PartRef};
+use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, SectionName, object_name};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::api::{ApiError, ClusterApi};
+use self::ledger::{Ledger, Place};
+use crate::assemble::{Assembled, AssembledSection, Assembler};
+use crate::collect::board::Board;
+use crate::settings::{SelfTest, Settings};
+use crate::{clock, head};
+
+/// What arrives within this time is published together.
+const BURST: Duration = Duration::from_millis(250);
+/// All named slots are applied again this often.
+const REAPPLY: Duration = Duration::from_secs(600);
+/// The `observed` section changes at most this often.
+const OBSERVED: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The agent may not publish.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A request failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A section cannot be encoded.
+    #[error("failed to encode section {section}: {source}")]
+    Section {
+        /// Which.
+        section: SectionName,
+        /// Why.
+        source: safetytwin_crds::section::SectionError,
+    },
+    /// The self-test found that this agent may write what is not its own.
+    #[error(
+        "failed the admission self-test: this cluster lets the agent of {host} write another host's HostState; install the admission policy (chart value admissionPolicy) or start with --admission-self-test=warn"
+    )]
+    NotConfined {
+        /// This host.
+        host: String,
+    },
+}
+
+/// The publisher.
+pub struct Publisher {
+    settings: Settings,
+    board: Board,
+    api: ClusterApi,
+    assembler: Assembler,
+    ledger: Option<Ledger>,
+    observed: Option<(Instant, AssembledSection)>,
+    reapply_at: Instant,
+    resend_answered: Option<String>,
+    sequence: i64,
+    failures: u32,
+    tested: bool,
+    self_test: SelfTest,
+}
+
+impl Publisher {
+    /// A publisher of what is on `board`.
+    pub fn new(settings: Settings, board: Board, api: ClusterApi, self_test: SelfTest) -> Self {
+        Self {
+            settings,
+            board,
+            api,
+            assembler: Assembler::default(),
+            ledger: None,
+            observed: None,
+            reapply_at: Instant::now() + REAPPLY,
+            resend_answered: None,
+            sequence: 0,
+            failures: 0,
+            tested: false,
+            self_test,
+        }
+    }
+
+    /// Publishes for ever; returns only when the self-test says that it must not.
+    pub async fn run(mut self) -> PublishError {
+        // The first looks of the collectors, so that the first head is whole where it can be.
+        sleep(Duration::from_secs(1)).await;
+        let phase = phase(self.settings.host.as_str(), self.settings.interval);
+        let mut beat = Instant::now() + phase;
+        loop {
+            match self.publish().await {
+                Ok(()) => self.failures = 0,
+                Err(error @ PublishError::NotConfined { .. }) => return error,
+                Err(error) => {
+                    self.failures = self.failures.saturating_add(1);
+                    tracing::warn!(%error, failures = self.failures, "failed to publish");
+                }
+            }
+            if self.failures > 0 {
+                sleep(pause(self.failures)).await;
+                continue;
+            }
+            let now = Instant::now();
+            while beat <= now {
+                beat += self.settings.interval;
+            }
+            tokio::select! {
+                () = sleep_until(beat) => {}
+                () = self.board.changed() => sleep(BURST).await,
+            }
+        }
+    }
+
+    /// One state, whole.
+    async fn publish(&mut self) -> Result<(), PublishError> {
+        let mut state = self.assembler.assemble(&self.board.reports(), &clock::now());
+        self.hold_observed(&mut state);
+        if !self.tested {
+            self.test(&state).await?;
+        }
+        if self.ledger.is_none() {
+            let host = self.settings.host.as_str();
+            let head = self.api.head(host).await?;
+            self.ledger = Some(Ledger::learned(head.as_ref().map(|h| &h.spec)));
+            if let Some(head) = head {
+                self.continue_from(&head.spec);
+            }
+        }
+        if Instant::now() >= self.reapply_at {
+            self.forget();
+        }
+        let asked = self.commit(&state).await?;
+        if asked.is_some() && asked != self.resend_answered {
+            tracing::info!("the controller asks for everything again");
+            self.forget();
+            self.resend_answered = asked;
+            self.commit(&state).await?;
+        }
+        Ok(())
+    }
+
+    fn continue_from(&mut self, head: &HostStateSpec) {
+        self.resend_answered.clone_from(&head.resend_answered);
+        if head.boot_id == clock::boot_id(&self.settings.root) {
+            self.sequence = self.sequence.max(head.sequence);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.reapply_at = Instant::now() + REAPPLY;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.forget();
+        }
+    }
+
+    /// Writes changed sections, then the head. Answers with the controller's resend request.
+    async fn commit(&mut self, state: &Assembled) -> Result<Option<String>, PublishError> {
+        let mut ledger = self.ledger.take().unwrap_or_default();
+        let mut sections = Vec::new();
+        for section in &state.sections {
+            let places = ledger.places(section);
+            if let Err(error) = self.write(section, &places, &mut ledger).await {
+                // The head is untouched, so what is known of it still holds.
+                self.ledger = Some(ledger);
+                return Err(error);
+            }
+            sections.push(head::section(section, places));
+        }
+        self.sequence = (self.sequence + 1).max(clock::boottime_ms(&self.settings.root));
+        let answered = self.resend_answered.clone();
+        let spec = head::spec(&self.settings, state, sections, self.sequence, answered);
+        // On failure the ledger stays away: whether the head was written is not known.
+        let written = self.api.apply_head(&spec).await?;
+        ledger.committed(&written.spec);
+        self.ledger = Some(ledger);
+        Ok(written.status.and_then(|status| status.resend_request))
+    }
+
+    async fn write(
+        &self,
+        section: &AssembledSection,
+        places: &[PartRef],
+        ledger: &mut Ledger,
+    ) -> Result<(), PublishError> {
+        for (number, (part, place)) in section.parts.iter().zip(places).enumerate() {
+            let slot = Place {
+                section: section.name,
+                part: number,
+                slot: place.slot,
+            };
+            if !ledger.needs(slot, part.digest) {
+                continue;
+            }
+            let data = part
+                .data(Encoding::ZstdBase64)
+                .map_err(|source| PublishError::Section {
+                    section: section.name,
+                    source,
+                })?;
+            let host = &self.settings.host;
+            let spec = HostSectionSpec {
+                host: host.clone(),
+                section: section.name,
+                part: i32::try_from(number).unwrap_or(0),
+                slot: place.slot,
+                schema_version: SCHEMA_VERSION,
+                encoding: Encoding::ZstdBase64,
+                data,
+            };
+            let name = object_name(host.as_str(), section.name, number, place.slot);
+            self.api.apply_section(&name, &spec).await?;
+            ledger.wrote(slot, part.digest);
+        }
+        Ok(())
+    }
+
+    /// Keeps the last `observed` content until its time has come.
+    fn hold_observed(&mut self, state: &mut Assembled) {
+        let now = Instant::now();
+        let Some(section) = state
+            .sections
+            .iter_mut()
+            .find(|s| s.name == SectionName::Observed)
+        else {
+            return;
+        };
+        match &self.observed {
+            Some((since, held)) if now.duration_since(*since) < OBSERVED => section.clone_from(held),
+            _ => self.observed = Some((now, section.clone())),
+        }
+    }
+
+    /// A dry run of a write that must be refused.
+    async fn test(&mut self, state: &Assembled) -> Result<(), PublishError> {
+        let spec = head::spec(&self.settings, state, Vec::new(), 0, None);
+        let foreign = format!(
+            "self-test-{}",
+            Digest::of(self.settings.host.as_str().as_bytes()).short()
+        );
+        let refused = self.api.foreign_write_is_refused(&spec, &foreign).await?;
+        self.tested = true;
+        match (refused, self.self_test) {
+            (true, _) => Ok(()),
+            (false, SelfTest::Require) => Err(PublishError::NotConfined {
+                host: self.settings.host.to_string(),
+            }),
+            (false, SelfTest::Warn) => {
+                tracing::warn!(
+                    "THIS AGENT IS NOT CONFINED: the cluster lets it write other hosts' objects; install the admission policy and start with --admission-self-test=require"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where in the interval a host beats, so that a fleet does not beat at once.
+fn phase(host: &str, interval: Duration) -> Duration {
+    let digest = Digest::of(host.as_bytes()).to_string();
+    let number = digest
+        .get(..8)
+        .and_then(|d| u32::from_str_radix(d, 16).ok())
+        .unwrap_or(0);
+    interval.mul_f64(f64::from(number) / f64::from(u32::MAX))
+}
+
+/// 1 s doubling to 60 s, each with up to half of it taken off.
+fn pause(failures: u32) -> Duration {
+    let doubled =
+        Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
+    doubled
+        .min(LONGEST_PAUSE)
+        .mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_differ_between_agents() {
+        let seconds: Vec<f64> = (1..=12).map(|n| pause(n).as_secs_f64()).collect();
+        assert!(seconds[0] < 1.0 && seconds.iter().all(|s| *s < 60.0) && seconds[11] >= 30.0);
+    }
+
+    #[test]
+    fn hosts_beat_at_their_own_time_within_the_interval() {
+        let interval = Duration::from_secs(10);
+        let phases: Vec<Duration> = ["a", "b", "c"].iter().map(|h| phase(h, interval)).collect();
+        assert!(phases.iter().all(|p| *p <= interval) && phases[0] != phases[1]);
+        assert_eq!(phase("a", interval), phases[0]);
+    }
+}

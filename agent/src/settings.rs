@@ -1,0 +1,77 @@
+//! Settings that collectors and the publisher share, after the command line is read.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use safetytwin_crds::hoststate::Source;
+use safetytwin_crds::names::HostName;
+
+use crate::collect::processes::helper::Helper;
+use crate::hostroot::HostRoot;
+
+/// The helper process, handed once to the collector that speaks with it.
+#[derive(Clone)]
+pub struct HelperSlot {
+    helper: Arc<Mutex<Option<Helper>>>,
+    proc: PathBuf,
+}
+
+impl HelperSlot {
+    /// Holds `helper`.
+    pub fn new(helper: Option<Helper>, proc: PathBuf) -> Self {
+        Self {
+            helper: Arc::new(Mutex::new(helper)),
+            proc,
+        }
+    }
+
+    /// The helper; afterwards, or without one, what this process may read itself.
+    pub fn take(&self) -> Helper {
+        let held = self.helper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.unwrap_or_else(|| Helper::none(&self.proc))
+    }
+}
+
+/// How much the agent may see of processes that are not its own user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// No CAP_SYS_PTRACE: comm, argv, user and cgroup.
+    Basic,
+    /// A helper process with CAP_SYS_PTRACE adds executable, working directory and sockets.
+    Full,
+}
+
+/// What to do when the cluster lets this agent write another host's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SelfTest {
+    /// Refuse to publish.
+    Require,
+    /// Warn and publish.
+    Warn,
+}
+
+/// Settings of one run.
+#[derive(Clone)]
+pub struct Settings {
+    /// Name of this host.
+    pub host: HostName,
+    /// How the agent proves who it is.
+    pub source: Source,
+    /// The host's tree.
+    pub root: HostRoot,
+    /// The host's system bus socket, as this process sees it.
+    pub dbus_socket: PathBuf,
+    /// The Docker socket, as this process sees it.
+    pub docker_socket: PathBuf,
+    /// Podman's API socket, as this process sees it.
+    pub podman_socket: PathBuf,
+    /// What of other users' processes to read.
+    pub level: Level,
+    /// The helper of level full.
+    pub helper: HelperSlot,
+    /// How long an identity must live to be an independent process, and be gone to leave.
+    pub min_age: Duration,
+    /// Time between two beats.
+    pub interval: Duration,
+}
