@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_collector_that_hangs_or_panics_fails_alone() {
         let hung = look(&mut Hostile(|| true), Scope::Audit).await;
         assert!(matches!(hung, Err(CollectError::Slow(_))));
