@@ -1,5 +1,6 @@
 //! Brings the guest to a revision.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,16 +10,18 @@ use safetytwin_crds::names::UnitName;
 use safetytwin_crds::revision::Content;
 
 use super::perform::{Ended, Performance};
+use super::resume;
+use super::take_back::{is_lost, take_back};
 use super::{ExecuteError, Ports, connect, drift, manifest_of};
-use crate::guest::{Guest, OperationRecord, Traffic};
-use crate::plan::steps::{OperationIds, Resumed, StepInput, quarantine, record_failures};
-use crate::plan::{Changes, Step, StepPlan, UnitJob, diff, preflight, steps};
+use crate::guest::{Guest, GuestError, Traffic};
+use crate::plan::steps::{OperationIds, StepInput, record_failures};
+use crate::plan::{Changes, Step, StepPlan, diff, preflight, steps};
 use crate::vm::{PointRequest, PointTaken};
 
 /// How long a guest may take to answer before the operation is tried again later.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a guest may take to answer after it was taken back: a Disk point boots.
-const BOOT: Duration = Duration::from_secs(120);
+/// How much longer a guest may be silent that answered before this operation changed it.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// An apply that is recorded in the twin's status.
 #[derive(Clone, Copy, Debug)]
@@ -86,16 +89,22 @@ impl Counts {
 /// The operation could not be finished; it is tried again from its record. An item's failure is no error: it is
 /// in the manifest.
 pub async fn apply(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<ApplyReport, ExecuteError> {
-    let guest = connect(ports, PATIENCE).await?;
+    let guest = match reach(input, ports).await? {
+        Reached::Guest(guest) => guest,
+        Reached::Lost(message) => {
+            return Ok(ApplyReport {
+                manifest: take_back(input, ports, &message).await?,
+                taken_back: Some(message),
+                ..ApplyReport::default()
+            });
+        }
+    };
     let now = ports.journal.now();
     let before = manifest_of(guest.as_ref(), &input.ids.twin_uid, input.ids.epoch).await?;
-    let record = guest
-        .operation()
-        .await?
-        .filter(|record| record.number == input.ids.operation);
     if before.operation == input.ids.operation {
         return finish(input, guest.as_ref(), before).await;
     }
+    let past = resume::look(guest.as_ref(), input.ids.operation).await?;
     let seen = if input.repair {
         drift::marked(guest.as_ref(), input.content, &before).await?
     } else {
@@ -104,38 +113,59 @@ pub async fn apply(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<ApplyRep
     let changes = diff::recorded(input.content, &seen, input.re_render, now);
     let answers = guest.preflight(&preflight::query(&changes)).await?;
     let units = guest.units(&preflight::units(&changes)).await?;
-    let resumed = record.as_ref().map(|record| Resumed {
-        invocations: record.invocations.clone(),
-        reload_owed: record.reload_owed,
-    });
-    let step_input = StepInput {
+    let plan = steps(&StepInput {
         changes: &changes,
         content: input.content,
         manifest: &seen,
         preflight: &answers,
         units: &units,
-        resumed: resumed.as_ref(),
+        resumed: past.resumed().as_ref(),
         ids: input.ids,
         re_render: input.re_render,
         now,
-    };
-    let plan = steps(&step_input);
-    let mut performance = Performance::new(
-        ports,
-        guest,
-        input,
-        record.unwrap_or_else(|| first_record(input, &plan)),
-    );
+    });
+    let record = past.record(input.ids, &plan, &units);
+    let mut performance = Performance::new(ports, guest, input, record);
     let ended = run(&mut performance, &plan, &before, now).await?;
     let mut report = performance.report(Counts::of(&changes));
     match ended {
         Outcome::Recorded(manifest) => report.manifest = manifest,
         Outcome::Unbearable(message) => {
-            report.manifest = take_back(input, ports, &step_input, &message).await?;
+            report.manifest = take_back(input, ports, &message).await?;
             report.taken_back = Some(message);
         }
     }
     Ok(report)
+}
+
+enum Reached {
+    Guest(Arc<dyn Guest>),
+    Lost(String),
+}
+
+/// Connects. A guest that answered when this operation took its point, and has been silent since for
+/// long, was cut off by the operation.
+async fn reach(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Reached, ExecuteError> {
+    let error = match connect(ports, PATIENCE).await {
+        Ok(guest) => return Ok(Reached::Guest(guest)),
+        Err(error) if is_lost(&error) => error,
+        Err(error) => return Err(error),
+    };
+    let facts = ports.vm.observe().await?;
+    let begun = facts.is_some_and(|facts| {
+        let point = facts.points.iter().find(|point| point.name == input.point.name);
+        facts.running && point.is_some_and(|point| point.current)
+    });
+    if !begun {
+        return Err(error);
+    }
+    match connect(ports, SILENCE).await {
+        Ok(guest) => Ok(Reached::Guest(guest)),
+        Err(error) if is_lost(&error) => Ok(Reached::Lost(format!(
+            "the guest does not answer since the change: {error}"
+        ))),
+        Err(error) => Err(error),
+    }
 }
 
 enum Outcome {
@@ -160,9 +190,17 @@ async fn run(
             }
             other => other,
         };
-        match performance.perform(step).await? {
+        let ended = match performance.perform(step).await {
+            Ok(ended) => ended,
+            Err(error) => judge(performance, step, error).await?,
+        };
+        match ended {
             Ended::Done => {}
-            Ended::ItemsFailed(more) => failed.extend(more),
+            Ended::ItemsFailed(more) => {
+                // The last look at a unit says most.
+                failed.retain(|(unit, ..)| more.iter().all(|(other, ..)| other != unit));
+                failed.extend(more);
+            }
             Ended::Unbearable(message) => return Ok(Outcome::Unbearable(message)),
         }
         if performance.restores_on_failure() && matches!(step, Step::Verify(_)) && !failed.is_empty() {
@@ -173,21 +211,26 @@ async fn run(
     Ok(Outcome::Recorded(recorded))
 }
 
-/// The record that is written with the lock: what a redo has to know of the time before.
-fn first_record(input: &ApplyInput<'_>, plan: &StepPlan) -> OperationRecord {
-    let jobs = plan.steps.iter().filter_map(|step| match step {
-        Step::Activate(jobs) => Some(jobs),
-        _ => None,
-    });
-    let restarts = jobs.flatten().filter_map(|job| match job {
-        UnitJob::Restart { unit, before } => Some((unit.to_string(), before.clone())),
-        UnitJob::Start(_) | UnitJob::Stop(_) => None,
-    });
-    OperationRecord {
-        number: input.ids.operation,
-        epoch: input.ids.epoch,
-        invocations: restarts.collect(),
-        reload_owed: plan.steps.contains(&Step::Reload),
+/// What a failed step means: the channel may be gone by what was just started, and files that the guest
+/// refuses to take leave half a generation; both cannot stay. Anything else is tried again from the record.
+async fn judge(
+    performance: &mut Performance<'_>,
+    step: &Step,
+    error: ExecuteError,
+) -> Result<Ended, ExecuteError> {
+    let activated = matches!(step, Step::Activate(_) | Step::Verify(_) | Step::ProveChannel);
+    if activated && is_lost(&error) {
+        return match performance.prove().await? {
+            Ended::Unbearable(message) => Ok(Ended::Unbearable(message)),
+            _ => Err(error),
+        };
+    }
+    let writing = matches!(step, Step::WriteFiles(_) | Step::RemoveFiles(_) | Step::Reload);
+    match error {
+        ExecuteError::Guest(error @ GuestError::Failed { .. }) if writing => Ok(Ended::Unbearable(format!(
+            "the change could not be written as a whole: {error}"
+        ))),
+        error => Err(error),
     }
 }
 
@@ -204,27 +247,4 @@ async fn finish(
         traffic: guest.traffic(),
         ..ApplyReport::default()
     })
-}
-
-/// Takes the whole twin back to the point before, and sets the changed items aside.
-async fn take_back(
-    input: &ApplyInput<'_>,
-    ports: &Ports<'_>,
-    plan: &StepInput<'_>,
-    message: &str,
-) -> Result<Manifest, ExecuteError> {
-    ports.door.hang_up().await;
-    ports.journal.guard().await?;
-    ports.vm.revert(&input.point.name, input.ids.epoch).await?;
-    let has_clock = ports.vm.set_clock().await?;
-    let guest = connect(ports, BOOT).await?;
-    guest.lock(input.ids.epoch, input.ids.operation).await?;
-    if !has_clock {
-        guest.set_clock(ports.journal.now()).await?;
-    }
-    let manifest = quarantine(plan, message);
-    guest.write_manifest(&manifest).await?;
-    guest.write_operation(None).await?;
-    guest.unlock(input.ids.epoch).await?;
-    Ok(manifest)
 }

@@ -14,6 +14,10 @@ pub mod drift;
 mod perform;
 pub mod points;
 pub mod restore;
+mod resume;
+mod take_back;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use apply::{ApplyInput, ApplyReport, apply};

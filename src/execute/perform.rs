@@ -8,7 +8,7 @@ use safetytwin_crds::names::UnitName;
 
 use super::apply::{ApplyInput, ApplyReport, Counts};
 use super::{ExecuteError, Ports, verify};
-use crate::facts::JobOutcome;
+use crate::facts::{JobOutcome, UnitFacts};
 use crate::guest::{Guest, JobKind, OperationRecord};
 use crate::plan::{Step, UnitJob};
 use crate::vm::PointTaken;
@@ -148,47 +148,61 @@ impl<'a> Performance<'a> {
         Ok(())
     }
 
-    /// Queues all jobs at once. A restart that already happened (another InvocationID) is not repeated.
-    async fn activate(&self, jobs: &[UnitJob]) -> Result<Vec<JobOutcome>, ExecuteError> {
-        let restarts: Vec<UnitName> = jobs
+    /// Queues all jobs at once. What was started since the record was sealed (another InvocationID) is not
+    /// started again.
+    async fn activate(&mut self, jobs: &[UnitJob]) -> Result<Vec<JobOutcome>, ExecuteError> {
+        let starts: Vec<UnitName> = jobs
             .iter()
             .filter_map(|job| match job {
-                UnitJob::Restart { unit, .. } => Some(unit.clone()),
-                UnitJob::Start(_) | UnitJob::Stop(_) => None,
+                UnitJob::Start(unit) | UnitJob::Restart { unit, .. } => Some(unit.clone()),
+                UnitJob::Stop(_) => None,
             })
             .collect();
-        let facts = if restarts.is_empty() {
+        let facts = if starts.is_empty() {
             Vec::new()
         } else {
-            self.guest.units(&restarts).await?
+            self.guest.units(&starts).await?
         };
-        let restarted = |unit: &UnitName, before: &str| {
-            let invocation = facts
-                .iter()
-                .find(|f| f.name == *unit)
-                .map(|f| f.invocation.as_str());
-            invocation.is_some_and(|now| !now.is_empty() && now != before)
+        if !self.record.sealed {
+            self.seal(&facts).await?;
+        }
+        let started = |unit: &UnitName| {
+            let fact = facts.iter().find(|fact| fact.name == *unit);
+            let before = self.record.invocations.get(unit.as_str());
+            fact.is_some_and(|fact| !fact.invocation.is_empty() && Some(&fact.invocation) != before)
         };
         let queued: Vec<(JobKind, UnitName)> = jobs
             .iter()
             .filter_map(|job| match job {
-                UnitJob::Start(unit) => Some((JobKind::Start, unit.clone())),
                 UnitJob::Stop(unit) => Some((JobKind::Stop, unit.clone())),
-                UnitJob::Restart { unit, before } if restarted(unit, before) => None,
+                UnitJob::Start(unit) | UnitJob::Restart { unit, .. } if started(unit) => None,
+                UnitJob::Start(unit) => Some((JobKind::Start, unit.clone())),
                 UnitJob::Restart { unit, .. } => Some((JobKind::Restart, unit.clone())),
             })
             .collect();
-        let starts: Vec<UnitName> = queued
+        let clear: Vec<UnitName> = queued
             .iter()
             .filter(|(kind, _)| *kind != JobKind::Stop)
             .map(|(_, unit)| unit.clone())
             .collect();
-        self.guest.reset_failed(&starts).await?;
+        self.guest.reset_failed(&clear).await?;
         Ok(self.guest.run_jobs(&queued).await?)
     }
 
+    /// Writes down the InvocationIDs of after the reload: a unit that restarts by itself from here on runs
+    /// the new definition, one that did so before is still to be restarted.
+    async fn seal(&mut self, facts: &[UnitFacts]) -> Result<(), ExecuteError> {
+        self.record.invocations = facts
+            .iter()
+            .map(|fact| (fact.name.to_string(), fact.invocation.clone()))
+            .collect();
+        self.record.sealed = true;
+        self.guest.write_operation(Some(&self.record)).await?;
+        Ok(())
+    }
+
     /// A new connection must work. One failure may be chance; several in a row are a lost channel.
-    async fn prove(&self) -> Result<Ended, ExecuteError> {
+    pub(super) async fn prove(&self) -> Result<Ended, ExecuteError> {
         let mut last = String::new();
         for attempt in 1..=PROOFS {
             match self.ports.door.prove(self.ports.address).await {

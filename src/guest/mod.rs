@@ -127,10 +127,19 @@ pub struct OperationRecord {
     pub number: i64,
     /// Epoch that began it.
     pub epoch: i64,
-    /// InvocationID of each unit before its restart: a redo does not restart it twice.
+    /// InvocationID of each unit before its start or restart: a redo does not run the job twice.
     pub invocations: std::collections::BTreeMap<String, String>,
     /// A reload is owed: files of loaded units were written after the last one.
     pub reload_owed: bool,
+    /// Everything is written and reloaded, the jobs begin: `invocations` are of this moment.
+    #[serde(default)]
+    pub sealed: bool,
+    /// Boot id of the guest when this was written: InvocationIDs do not outlive a boot.
+    #[serde(default)]
+    pub boot_id: String,
+    /// Units that were enabled before: those are not ours to disable.
+    #[serde(default)]
+    pub enabled: std::collections::BTreeSet<String>,
 }
 
 /// Kind of unit job.

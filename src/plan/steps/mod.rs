@@ -7,7 +7,7 @@
 
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use safetytwin_crds::item::{ItemId, Reason, RunClass};
@@ -42,10 +42,14 @@ pub struct OperationIds {
 /// What the guest's operation record says about an operation that was cut short after its Lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resumed {
-    /// InvocationID before the operation of every unit that it was to restart.
+    /// InvocationID before the operation of every unit that it was to start or restart.
     pub invocations: BTreeMap<String, String>,
     /// Files of loaded units were to be written and no reload came after.
     pub reload_owed: bool,
+    /// Units that were enabled before the operation.
+    pub enabled: BTreeSet<String>,
+    /// The guest has booted since: what runs is of that boot, and only `enabled` is still true.
+    pub rebooted: bool,
 }
 
 /// What steps are made from.

@@ -7,7 +7,7 @@ use safetytwin_crds::manifest::ManifestItem;
 use safetytwin_crds::names::{UnitName, UnitType};
 use safetytwin_crds::revision::{DesiredFile, DesiredItem, Enablement, Needs};
 
-use super::{StepInput, placed_item};
+use super::{Resumed, StepInput, placed_item};
 use crate::facts::{Active, Load, UnitFacts};
 use crate::plan::preflight::{self, Fitted};
 use crate::plan::{Expect, Step, UnitJob};
@@ -128,7 +128,8 @@ impl<'a> Work<'a> {
                     self.enable.insert(unit.clone());
                 }
                 // After an interruption an enabled unit may be so by our own earlier attempt.
-                ours || !enabled || self.input.resumed.is_some()
+                let resumed = self.input.resumed;
+                ours || !resumed.map_or(enabled, |r| r.enabled.contains(unit.as_str()))
             }
             Enablement::Disabled => {
                 if enabled {
@@ -165,9 +166,14 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// The record of an interruption whose units are still in memory.
+    fn same_boot(&self) -> Option<&'a Resumed> {
+        self.input.resumed.filter(|resumed| !resumed.rebooted)
+    }
+
     /// Start, restart, or nothing when it runs as it should.
     fn start_job(&self, unit: &UnitName, differs: bool) -> Option<UnitJob> {
-        if let Some(resumed) = self.input.resumed {
+        if let Some(resumed) = self.same_boot() {
             if let Some(before) = resumed.invocations.get(unit.as_str()) {
                 return Some(UnitJob::Restart {
                     unit: unit.clone(),
@@ -236,7 +242,7 @@ impl<'a> Work<'a> {
     /// Steps between Lock and ProveChannel.
     pub(super) fn into_steps(self) -> Vec<Step> {
         let accounts = preflight::accounts(self.needs.iter().copied(), self.input.preflight);
-        let reload = self.input.resumed.map_or(self.reload, |r| r.reload_owed);
+        let reload = self.same_boot().map_or(self.reload, |r| r.reload_owed);
         let list = |units: BTreeSet<UnitName>| units.into_iter().collect::<Vec<_>>();
         let all = [
             Step::MakeAccounts(accounts),

@@ -108,6 +108,7 @@ fn an_interrupted_apply_restarts_what_it_recorded_and_reloads_only_what_it_owes(
     twin.resumed = Some(Resumed {
         invocations: [("a.service".to_owned(), "old".to_owned())].into(),
         reload_owed: false,
+        ..Resumed::default()
     });
     twin.units = vec![running("a.service"), running("new.service")];
     let diff = twin.diff(&items, &spec(), &content);
