@@ -240,8 +240,7 @@ async fn finish(
     guest: &dyn Guest,
     manifest: Manifest,
 ) -> Result<ApplyReport, ExecuteError> {
-    guest.write_operation(None).await?;
-    guest.unlock(input.ids.epoch).await?;
+    resume::release(guest, input.ids).await?;
     Ok(ApplyReport {
         manifest,
         traffic: guest.traffic(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use safetytwin_crds::manifest::Manifest;
 
-use super::{ExecuteError, Ports, connect, manifest_of, points};
+use super::{ExecuteError, Ports, connect, manifest_of, points, resume};
 use crate::guest::Guest;
 use crate::plan::steps::OperationIds;
 use crate::vm::{PointRequest, PointTaken};
@@ -38,7 +38,8 @@ pub struct RestoreReport {
 /// # Errors
 /// The operation could not be finished; it is tried again from its record.
 pub async fn restore(input: &RestoreInput<'_>, ports: &Ports<'_>) -> Result<RestoreReport, ExecuteError> {
-    if let Some(manifest) = already_done(input, ports).await {
+    if let Some((guest, manifest)) = already_done(input, ports).await {
+        resume::release(guest.as_ref(), input.ids).await?;
         return Ok(RestoreReport {
             present: None,
             manifest,
@@ -74,9 +75,10 @@ async fn settle(input: &RestoreInput<'_>, guest: Arc<dyn Guest>) -> Result<Manif
 }
 
 /// The manifest, when this operation is already written in it: a crash came after the last effect.
-async fn already_done(input: &RestoreInput<'_>, ports: &Ports<'_>) -> Option<Manifest> {
+async fn already_done(input: &RestoreInput<'_>, ports: &Ports<'_>) -> Option<(Arc<dyn Guest>, Manifest)> {
     // A guest that does not answer may be the reason for the restore.
     let guest = ports.door.connect(ports.address).await.ok()?;
     let manifest = guest.manifest().await.ok()??;
-    (manifest.twin_uid == input.ids.twin_uid && manifest.operation == input.ids.operation).then_some(manifest)
+    (manifest.twin_uid == input.ids.twin_uid && manifest.operation == input.ids.operation)
+        .then_some((guest, manifest))
 }

@@ -24,6 +24,17 @@ pub(super) async fn look(guest: &dyn Guest, operation: i64) -> Result<Past, Exec
     })
 }
 
+/// Ends an operation whose manifest is written already: the record goes, and the lock with it, which an
+/// earlier epoch may still hold.
+///
+/// # Errors
+/// The connection is lost, or a higher epoch holds the guest.
+pub(super) async fn release(guest: &dyn Guest, ids: &OperationIds) -> Result<(), ExecuteError> {
+    guest.lock(ids.epoch, ids.operation).await?;
+    guest.write_operation(None).await?;
+    Ok(guest.unlock(ids.epoch).await?)
+}
+
 impl Past {
     fn rebooted(&self, record: &OperationRecord) -> bool {
         record.boot_id != self.boot_id

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::execute::points;
-use crate::guest::fake::StartFailure;
+use crate::guest::fake::{ChannelLoss, StartFailure};
 
 /// What is run, again and again until it succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ enum Scenario {
     Apply,
     Restore,
     Prune,
+    LostChannel,
 }
 
 impl Scenario {
@@ -23,6 +24,11 @@ impl Scenario {
         world.guest.fail_start("worse.service", StartFailure::Process);
         if self != Self::FirstApply {
             world.apply(1, 1, &first()).await.unwrap();
+        }
+        if self == Self::LostChannel {
+            world
+                .guest
+                .cut_channel_while_active("fw.service", ChannelLoss::All);
         }
         if matches!(self, Self::Restore | Self::Prune) {
             world.apply(2, 1, &second()).await.unwrap();
@@ -39,6 +45,7 @@ impl Scenario {
                 let names = [point(1).name, point(2).name];
                 points::remove(&world.vm, &Pen(world), &names).await
             }
+            Self::LostChannel => world.apply(2, epoch, &with_firewall()).await.map(drop),
         }
     }
 }
@@ -51,7 +58,10 @@ async fn perform(scenario: Scenario, deaths: &[(u64, Moment)]) -> (bool, End, Ef
     for death in deaths {
         world.start_process(Some(*death));
         let result = scenario.run(&world, epoch).await;
-        assert!(result.is_ok() || world.died(), "{scenario:?} {deaths:?}: {result:?}");
+        assert!(
+            result.is_ok() || world.died(),
+            "{scenario:?} {deaths:?}: {result:?}"
+        );
         all_died &= world.died();
         epoch += 1;
     }
@@ -59,6 +69,11 @@ async fn perform(scenario: Scenario, deaths: &[(u64, Moment)]) -> (bool, End, Ef
     let result = scenario.run(&world, epoch).await;
     assert!(result.is_ok(), "{scenario:?} {deaths:?}: {result:?}");
     (all_died, world.end().await, world.effects())
+}
+
+fn with_firewall() -> Content {
+    let stems = ["edit", "fw", "gone", "keep", "masked", "off"];
+    content(stems.map(|stem| service(&format!("{stem}.service"))).into(), &[])
 }
 
 async fn every_single_death(scenario: Scenario) -> u64 {
@@ -83,19 +98,18 @@ async fn every_pair_of_deaths(scenario: Scenario) {
         if !died {
             return;
         }
-        for first in [Moment::Before, Moment::After] {
-            for m in 1.. {
-                let mut second_died = false;
-                for second in [Moment::Before, Moment::After] {
-                    let deaths = [(n, first), (m, second)];
-                    let (died, after, counted) = perform(scenario, &deaths).await;
-                    assert_eq!(after, end, "{scenario:?} {deaths:?}");
-                    assert_eq!(counted, effects, "{scenario:?} {deaths:?}");
-                    second_died |= died;
-                }
-                if !second_died {
-                    break;
-                }
+        // Dying before effect n is dying after effect n-1 with its answer read.
+        for m in 1.. {
+            let mut second_died = false;
+            for second in [Moment::Before, Moment::After] {
+                let deaths = [(n, Moment::After), (m, second)];
+                let (died, after, counted) = perform(scenario, &deaths).await;
+                assert_eq!(after, end, "{scenario:?} {deaths:?}");
+                assert_eq!(counted, effects, "{scenario:?} {deaths:?}");
+                second_died |= died;
+            }
+            if !second_died {
+                break;
             }
         }
     }
@@ -129,4 +143,32 @@ async fn a_restore_that_dies_twice_ends_like_one_that_does_not() {
 #[tokio::test(start_paused = true)]
 async fn a_prune_that_dies_at_any_effect_ends_like_one_that_does_not() {
     assert!(every_single_death(Scenario::Prune).await > 3);
+}
+
+/// The message says where the silence was noticed, and what is tried again after a revert is counted again.
+#[tokio::test(start_paused = true)]
+async fn an_apply_that_loses_the_channel_and_dies_at_any_effect_is_taken_back_once_and_for_all() {
+    let neutral = |mut end: End| {
+        for failure in end.manifest.items.iter_mut().filter_map(|i| i.failure.as_mut()) {
+            failure.message.clear();
+        }
+        end
+    };
+    let (_, end, effects) = perform(Scenario::LostChannel, &[]).await;
+    let end = neutral(end);
+    let fw = end.manifest.item(&ItemId::unit("fw.service")).unwrap();
+    assert!(fw.failure.is_some());
+    for n in 1.. {
+        let mut any_died = false;
+        for moment in [Moment::Before, Moment::After] {
+            let (died, after, counted) = perform(Scenario::LostChannel, &[(n, moment)]).await;
+            assert_eq!(neutral(after), end, "died {moment:?} effect {n}");
+            assert_eq!(counted.points, effects.points, "died {moment:?} effect {n}");
+            any_died |= died;
+        }
+        if !any_died {
+            assert!(n > 15, "only {n} effects");
+            return;
+        }
+    }
 }

@@ -142,8 +142,13 @@ impl Journal for Pen<'_> {
 impl World {
     async fn new() -> Self {
         let guest = FakeGuest::new();
-        guest.add_vendor_unit("vendor.service", "[Service]\nExecStart=/usr/bin/vendor\n[Install]\n");
-        for stem in ["keep", "edit", "gone", "new", "bad", "worse", "off", "vendor", "fw", "masked"] {
+        guest.add_vendor_unit(
+            "vendor.service",
+            "[Service]\nExecStart=/usr/bin/vendor\n[Install]\n",
+        );
+        for stem in [
+            "keep", "edit", "gone", "new", "bad", "worse", "off", "vendor", "fw", "masked",
+        ] {
             guest.add_executable(&format!("/usr/bin/{stem}"));
         }
         let disk = Arc::new(Coupled {
