@@ -56,6 +56,8 @@ pub struct Context {
     pub twins: OnceLock<Store<GuardedTwin>>,
     /// True while this process leads and is not asked to stop.
     pub running: watch::Receiver<bool>,
+    /// How many reconciles run.
+    pub busy: watch::Sender<usize>,
 }
 
 /// What is remembered between reconciles; lost on restart without harm.

@@ -29,6 +29,10 @@ where
     R: Future<Output = Result<Action, Error>> + Send + 'static,
 {
     ctx.pulse.beat(kind);
+    if ctx.may_act().is_err() {
+        return Ok(Action::requeue(backoff::FIRST));
+    }
+    let _busy = Busy::new(Arc::clone(&ctx));
     let object = match &object.0 {
         Ok(object) => Arc::new(object.clone()),
         Err(invalid) => {
@@ -72,4 +76,20 @@ where
             Action::requeue(wait)
         }
     })
+}
+
+/// Counts a running reconcile for as long as it lives.
+struct Busy(Arc<Context>);
+
+impl Busy {
+    fn new(ctx: Arc<Context>) -> Self {
+        ctx.busy.send_modify(|busy| *busy += 1);
+        Self(ctx)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|busy| *busy -= 1);
+    }
 }

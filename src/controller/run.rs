@@ -27,6 +27,9 @@ use super::{class, host, leader, restore, snapshot, triggers, twin, vmwatch};
 /// Seconds after which the server ends a silent watch; beats come every 10 s, so a dead one shows.
 const WATCH_SECONDS: u32 = 290;
 
+/// How long a step that runs at the end may take: a point, or a revert.
+const LAST_STEP: std::time::Duration = std::time::Duration::from_secs(180);
+
 /// How a controller is run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -58,17 +61,17 @@ pub struct Ports {
 pub enum RunError {
     /// The kinds are not served.
     #[error(
-        "failed to list digitaltwins.safetytwin.com: {0}; are the CustomResourceDefinitions installed (`kubectl apply -f crds/`, or the chart)?"
+        "failed to list digitaltwins.safetytwin.com; are the CustomResourceDefinitions installed (`kubectl apply -f crds/`, or the chart)?"
     )]
     KindsMissing(#[source] Box<kube::Error>),
     /// The lease could not be had.
-    #[error("failed to take the lease: {0}")]
+    #[error("failed to take the lease")]
     Lease(#[source] Box<kube_lease_manager::LeaseManagerError>),
     /// The lease was lost.
     #[error("the lease was lost: another process leads")]
     LeaseLost,
     /// Health and metrics could not be served.
-    #[error("failed to serve {address}: {source}")]
+    #[error("failed to serve {address}")]
     Serve {
         /// Where.
         address: SocketAddr,
@@ -94,6 +97,7 @@ impl Context {
             memory: Memory::default(),
             twins: OnceLock::new(),
             running,
+            busy: watch::channel(0).0,
         }
     }
 }
@@ -151,8 +155,10 @@ pub async fn run(
         // Not even a running step is waited for: another process may act already.
         return Err(RunError::LeaseLost);
     }
-    // A panic of the wiring is no reason to hang.
-    let _ended = drivers.await;
+    // The watches would wait for their longest back-off; only running reconciles are waited for.
+    let mut busy = ctx.busy.subscribe();
+    let _idle = tokio::time::timeout(LAST_STEP, busy.wait_for(|busy| *busy == 0)).await;
+    drivers.abort();
     Ok(())
 }
 

@@ -81,7 +81,9 @@ fn still_booting(
     findings: &mut Findings,
 ) -> Result<Next, Error> {
     match outcome {
-        Err(Error::Guest(GuestError::Unreachable { message, .. })) if status.applied.is_none() => {
+        Err(Error::Guest(GuestError::Unreachable { message, .. } | GuestError::Lost { message, .. }))
+            if status.applied.is_none() && status.operation.is_none() =>
+        {
             findings.guest_reachable = Some(Verdict::unknown("Booting", message));
             findings.stop = Some(Stop::new("Booting", "the new VM does not answer yet"));
             Ok(Next::After(BOOT_RECHECK))
