@@ -49,10 +49,10 @@ pub async fn reconcile(snapshot: Arc<TwinSnapshot>, ctx: Arc<Context>) -> Result
     }
     let snapshot = api::set_finalizer(&snapshots, &snapshot, SNAPSHOT_FINALIZER, true).await?;
     let taken = take(&ctx, &twins, &snapshot).await;
-    if let Err(error) = &taken {
-        if !error.is_conflict() {
-            say(&ctx, &snapshots, &snapshot.name_any(), error).await?;
-        }
+    if let Err(error) = &taken
+        && !error.is_conflict()
+    {
+        say(&ctx, &snapshots, &snapshot.name_any(), error).await?;
     }
     taken
 }

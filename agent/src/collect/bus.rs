@@ -164,8 +164,5 @@ where
     message
         .body()
         .deserialize::<T>()
-        .map_err(|source| CollectError::Bus {
-            call,
-            source: source.into(),
-        })
+        .map_err(|source| CollectError::Bus { call, source })
 }

@@ -52,11 +52,12 @@ pub fn argv(arguments: &[Vec<u8>]) -> (Vec<Text>, u32) {
 }
 
 fn one(program: &str, place: usize, argument: &str) -> Option<(String, u32)> {
-    if place > 0 && SHORT_P.contains(&program) {
-        if let Some(value) = argument.strip_prefix("-p").filter(|v| !v.is_empty()) {
-            // `-port`-like words do not exist in these programs; what follows -p is the password.
-            return hides(value).then(|| (format!("-p{PLACEHOLDER}"), 1));
-        }
+    if place > 0
+        && SHORT_P.contains(&program)
+        && let Some(value) = argument.strip_prefix("-p").filter(|v| !v.is_empty())
+    {
+        // `-port`-like words do not exist in these programs; what follows -p is the password.
+        return hides(value).then(|| (format!("-p{PLACEHOLDER}"), 1));
     }
     let redacted = text(argument);
     (redacted.count > 0).then_some((redacted.text, redacted.count))

@@ -52,11 +52,11 @@ impl<'a> Scanner<'a> {
             return self.url(len + 3);
         }
         let opening = self.before.filter(|c| matches!(c, '"' | '\''));
-        if secret_name(name) {
-            if let Some(gap) = separator(after, name.starts_with("--")) {
-                self.keep(len + gap);
-                return self.value(opening);
-            }
+        if secret_name(name)
+            && let Some(gap) = separator(after, name.starts_with("--"))
+        {
+            self.keep(len + gap);
+            return self.value(opening);
         }
         // A value may hold more than names do: take the longest word for its shape.
         let shape = len_while(self.rest, |c| is_name(c) || "+/=.".contains(c));

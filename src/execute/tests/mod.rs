@@ -87,12 +87,15 @@ struct World {
     now: Timestamp,
 }
 
+/// Path and bytes of files.
+type Files = Vec<(String, Vec<u8>)>;
+
 /// Everything that must not depend on where a process died.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     manifest: Manifest,
     files: BTreeMap<String, Option<Vec<u8>>>,
-    runs: BTreeMap<String, Option<Vec<(String, Vec<u8>)>>>,
+    runs: BTreeMap<String, Option<Files>>,
     enabled: BTreeMap<String, (bool, bool)>,
     active: BTreeSet<String>,
     lock: Option<(i64, i64)>,

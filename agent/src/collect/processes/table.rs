@@ -149,11 +149,11 @@ fn is_container(part: &str) -> bool {
 /// Processes that are on their own: reparented to PID 1, root of a tree, without a terminal, and
 /// neither a service's nor a container's. `owner_of` answers for a process; `main` says whether a
 /// process is the main one of a hosting service.
-pub fn independent<'a>(
-    all: &'a [Stat],
+pub fn independent(
+    all: &[Stat],
     mut owner_of: impl FnMut(&Stat) -> Option<Owner>,
     main: impl Fn(&str, &Stat) -> bool,
-) -> Vec<&'a Stat> {
+) -> Vec<&Stat> {
     let by_pid: HashMap<i32, &Stat> = all.iter().map(|s| (s.pid, s)).collect();
     let reaper = |pid: i32| {
         // A per-user manager adopts what its user leaves behind.

@@ -233,10 +233,9 @@ impl Units {
                 in_use,
                 has_file,
                 &lingering,
-            ) {
-                if let Some(entry) = self.item(&unit, now) {
-                    published.insert(name, entry);
-                }
+            ) && let Some(entry) = self.item(&unit, now)
+            {
+                published.insert(name, entry);
             }
         }
         self.published = published;
