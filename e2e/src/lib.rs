@@ -7,8 +7,10 @@
 pub mod api_server;
 pub mod cache;
 pub mod command;
+pub mod demo;
 pub mod images;
 pub mod lab;
 pub mod prepare;
+pub mod product;
 pub mod progress;
 pub mod wait;

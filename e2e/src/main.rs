@@ -28,6 +28,8 @@ struct Arguments {
 enum Verb {
     /// Installs packages, builds the control plane and the images: about 12 minutes once, then a second.
     Prepare,
+    /// Shows the whole loop on real parts, and leaves it running.
+    Demo,
     /// Starts the lab, after preparing what is missing.
     Up {
         /// Without the monitored host.
@@ -85,6 +87,7 @@ fn main() -> Result<ExitCode> {
         Verb::Prepare => {
             prepare()?;
         }
+        Verb::Demo => safetytwin_e2e::demo::run(name)?,
         Verb::Up { no_node, api_only } => {
             let options = Options {
                 node: !no_node && !api_only,

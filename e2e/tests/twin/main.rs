@@ -1,0 +1,55 @@
+//! The whole product on real parts: a real host changes, its twin follows.
+//!
+//! One lab serves all sentences, which run in this order: it is brought up before the first and ended after the
+//! last. What a failed run leaves (logs, objects) is kept and named.
+
+mod containers;
+mod faults;
+mod following;
+mod hostile;
+mod restoring;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use world::World;
+
+/// A sentence and what proves it.
+type Sentence = (&'static str, fn(&World) -> anyhow::Result<()>);
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let sentences: Vec<Sentence> = [
+        following::SENTENCES,
+        containers::SENTENCES,
+        hostile::SENTENCES,
+        faults::SENTENCES,
+        restoring::SENTENCES,
+    ]
+    .concat();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, sentences.into_iter().map(listed).collect()).exit_code();
+    }
+    let world = match World::up() {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("the lab for the tests did not come up: {error:?}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let trials = sentences.into_iter().map(|(name, proof)| {
+        let world = world.clone();
+        Trial::test(name, move || {
+            proof(&world).map_err(|error| format!("{error:#}").into())
+        })
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    world.end(conclusion.has_failed());
+    conclusion.exit_code()
+}
+
+fn listed((name, _): Sentence) -> Trial {
+    Trial::test(name, || Ok(()))
+}

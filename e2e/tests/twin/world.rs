@@ -1,0 +1,75 @@
+//! The lab with the product in it, shared by all sentences.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use safetytwin_e2e::cache::Cache;
+use safetytwin_e2e::lab::process::Process;
+use safetytwin_e2e::lab::{Lab, Options};
+use safetytwin_e2e::prepare::prepared;
+use safetytwin_e2e::product::{self, AgentPlace};
+
+/// Name of the lab of the tests; the demo's is another.
+const NAME: &str = "twin-tests";
+
+/// The lab, and the controller that runs in it.
+#[derive(Clone)]
+pub struct World {
+    pub lab: Lab,
+    controller: Arc<Mutex<Option<Process>>>,
+}
+
+impl World {
+    /// Brings up the lab and installs the product.
+    pub fn up() -> Result<Self> {
+        let lab = Lab::up(NAME, prepared()?, Options::default())?;
+        match product::install(&lab, AgentPlace::Service) {
+            Ok(controller) => Ok(Self {
+                lab,
+                controller: Arc::new(Mutex::new(Some(controller))),
+            }),
+            Err(error) => {
+                let kept = lab.keep_diagnostics("install");
+                Lab::down(&Cache::open()?, NAME)?;
+                Err(error.context(kept))
+            }
+        }
+    }
+
+    /// Ends the lab; after a failure its logs and objects are kept first.
+    pub fn end(&self, failed: bool) {
+        if failed {
+            eprintln!("{}", self.lab.keep_diagnostics("tests"));
+            if std::env::var_os("SAFETYTWIN_KEEP_LAB").is_some() {
+                eprintln!("the lab runs on: lab --name {NAME} shell");
+                std::mem::forget(self.controller.lock().ok().and_then(|mut slot| slot.take()));
+                return;
+            }
+        }
+        if let Err(error) = Cache::open().and_then(|cache| Lab::down(&cache, NAME)) {
+            eprintln!("the lab did not end: {error:#}");
+        }
+    }
+
+    /// Works on the controller process: `None` while it is stopped.
+    pub fn with_controller<T>(&self, work: impl FnOnce(&mut Option<Process>) -> Result<T>) -> Result<T> {
+        let mut slot = self
+            .controller
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a sentence panicked"))?;
+        work(&mut slot)
+    }
+
+    /// Kills the controller as a crash would.
+    pub fn crash_controller(&self) -> Result<()> {
+        self.with_controller(|slot| slot.take().map_or(Ok(()), |mut process| process.crash()))
+    }
+
+    /// Starts the controller again.
+    pub fn start_controller(&self) -> Result<()> {
+        self.with_controller(|slot| {
+            *slot = Some(product::start_controller(&self.lab)?);
+            Ok(())
+        })
+    }
+}
