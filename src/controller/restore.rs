@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 use safetytwin_crds::condition::{Verdict, types};
-use safetytwin_crds::digitaltwin::OperationKind;
+use safetytwin_crds::digitaltwin::{ExecutedRestore, OperationKind};
 use safetytwin_crds::{
     ConditionStatus, Conditions as _, DigitalTwin, TwinRestore, TwinRestoreStatus, TwinSnapshot,
 };
@@ -95,19 +95,8 @@ async fn execute(
     let name = found.name_any();
     let status = twin.status.clone().unwrap_or_default();
     let executed = status.executed_restores.iter().find(|e| e.name == name).cloned();
-    if executed
-        .as_ref()
-        .is_some_and(|e| Some(&e.uid) != found.uid().as_ref())
-    {
-        let message = "a TwinRestore of this name was executed before: use another name to restore again";
-        return Ok(Verdict::no("AlreadyExecuted", message));
-    }
-    let newest = permit::newest_restore(ctx, &twin).await?;
-    if executed.is_none() && newest.is_some_and(|n| n.uid() != found.uid()) {
-        return Ok(Verdict::no(
-            "Superseded",
-            "a newer TwinRestore of this twin exists",
-        ));
+    if let Some(verdict) = refusal(ctx, &twin, found, executed.as_ref()).await? {
+        return Ok(verdict);
     }
     ctx.may_act()?;
     let class = permit::class(ctx, &twin)
@@ -153,6 +142,22 @@ async fn execute(
         restore::put_on_top(&job, revision).await?;
     }
     Ok(Verdict::yes("Restored", ""))
+}
+
+/// Why this restore is not carried out: once per name, and the newest wins.
+async fn refusal(
+    ctx: &Context,
+    twin: &DigitalTwin,
+    found: &TwinRestore,
+    executed: Option<&ExecutedRestore>,
+) -> Result<Option<Verdict>, Error> {
+    if executed.is_some_and(|e| Some(&e.uid) != found.uid().as_ref()) {
+        let message = "a TwinRestore of this name was executed before: use another name to restore again";
+        return Ok(Some(Verdict::no("AlreadyExecuted", message)));
+    }
+    let newest = permit::newest_restore(ctx, twin).await?;
+    let superseded = executed.is_none() && newest.is_some_and(|n| n.uid() != found.uid());
+    Ok(superseded.then(|| Verdict::no("Superseded", "a newer TwinRestore of this twin exists")))
 }
 
 enum Choice {

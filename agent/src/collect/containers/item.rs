@@ -43,8 +43,6 @@ pub fn container(
     let differs = |own: &Option<String>, images: Option<&String>| {
         own.clone().filter(|own| Some(own) != images).unwrap_or_default()
     };
-    let labels = config.labels.clone().unwrap_or_default();
-    let image_labels = image.and_then(|i| i.labels.clone()).unwrap_or_default();
     Ok(Some(ContainerItem {
         engine,
         run: run_class(details),
@@ -63,17 +61,25 @@ pub fn container(
         cap_add: sorted(host.cap_add.clone()),
         cap_drop: sorted(host.cap_drop.clone()),
         privileged: host.privileged.unwrap_or(false),
-        labels: labels
-            .into_iter()
-            .filter(|(key, value)| image_labels.get(key) != Some(value))
-            .map(|(key, value)| label(key, &value))
-            .collect(),
+        labels: labels(config, image),
         rootless_user: None,
         entrypoint,
         command,
         redactions,
         name,
     }))
+}
+
+/// Labels that the image does not set, redacted.
+fn labels(
+    config: &bollard::models::ContainerConfig,
+    image: Option<&ImageConfig>,
+) -> BTreeMap<String, String> {
+    let of_image = image.and_then(|i| i.labels.as_ref());
+    let own = config.labels.iter().flatten();
+    own.filter(|(key, value)| of_image.and_then(|labels| labels.get(*key)) != Some(*value))
+        .map(|(key, value)| label(key.clone(), value))
+        .collect()
 }
 
 /// What changes by itself.
