@@ -3,7 +3,7 @@
 //! ```text
 //! SshDoor ─connect─▶ session (host key first, then login) ─▶ SshGuest{ files: SFTP, bus: systemd-stdio-bridge }
 //! ```
-//! The two remote commands are constants (`sftp` subsystem, [`bus::BRIDGE`]); nothing of a host is part of one.
+//! The two remote commands are constants (`sftp` subsystem, `bus::BRIDGE`); nothing of a host is part of one.
 //! Every call has a deadline; what the guest answers is capped and decoded as hostile input.
 
 mod bus;

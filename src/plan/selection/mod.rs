@@ -1,6 +1,6 @@
 //! Which items of a host go into its twin, with a reason for each that does not.
 //!
-//! Called by [`super::desired`]. Pure and total: every item is either taken or excluded by name.
+//! Called by [`super::desired()`]. Pure and total: every item is either taken or excluded by name.
 
 pub mod glob;
 pub mod tables;

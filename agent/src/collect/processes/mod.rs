@@ -1,4 +1,4 @@
-//! Processes of their own: in no service and no container (see [`table`]), that have lived
+//! Processes of their own: in no service and no container (see `table`), that have lived
 //! `minAge`. A listed one leaves only after `minAge` of absence, so that a restart is no change.
 //!
 //! Never read: the environment of any process.
