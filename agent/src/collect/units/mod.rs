@@ -38,12 +38,14 @@ use self::watch::Watch;
 use super::accounts::Accounts;
 use super::bus::{Bus, loaded_unit};
 use super::processes::MainPids;
-use super::{CollectError, Collected, Collector, Content, Scope};
+use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::HostRoot;
 use crate::settings::Settings;
 
 /// Signals of one burst are looked at together.
 const BURST: Duration = Duration::from_millis(150);
+/// An emulated machine with hundreds of units answers that slowly.
+const SLOWEST_AUDIT: Duration = Duration::from_secs(120);
 const AUDIT: Duration = Duration::from_secs(600);
 /// With more changed units than this, their states are read in one call.
 const FEW: usize = 20;
@@ -102,7 +104,11 @@ impl Units {
         self.defaults = manager::defaults(connection).await?;
         self.read_disk(connection).await?;
         let listed = manager::list_units(connection).await?;
-        let wanted = listed.iter().filter(|l| is_followed(&l.name));
+        // What does not run is known from its files, as what is not loaded: each question costs systemd
+        // milliseconds, and a hundred of them a slow machine's patience.
+        let wanted = listed
+            .iter()
+            .filter(|l| is_followed(&l.name) && l.active_state != "inactive");
         let paths = wanted.map(|l| (l.name.clone(), l.path.clone())).collect();
         let maps = manager::properties(connection, paths).await;
         self.live = maps
@@ -335,6 +341,13 @@ impl Collector for Units {
 
     fn section(&self) -> Option<SectionName> {
         Some(SectionName::Units)
+    }
+
+    fn budget(&self) -> Budget {
+        Budget {
+            wall: SLOWEST_AUDIT,
+            ..Budget::default()
+        }
     }
 
     fn audit_interval(&self) -> Duration {
