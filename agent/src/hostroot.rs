@@ -193,7 +193,12 @@ fn open(
     resolve: ResolveFlags,
     shown: &Path,
 ) -> Result<OwnedFd, ReadError> {
-    let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    // openat2(2) refuses O_PATH together with flags that only matter for reading.
+    let flags = if flags.contains(OFlags::PATH) {
+        flags | OFlags::CLOEXEC
+    } else {
+        flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY
+    };
     openat2(base, path, flags, Mode::empty(), resolve).map_err(|error| {
         if error == rustix::io::Errno::LOOP {
             ReadError::SymbolicLink(shown.into())

@@ -41,7 +41,7 @@ pub fn run(name: &str) -> Result<()> {
     prepare()?;
     let lab = Lab::up(name, prepared()?, Options::default())?;
     heading("The product: chart, agent on web-01, controller beside the hypervisor, one class, one twin");
-    let controller = product::install(&lab, AgentPlace::DaemonSet).map_err(|error| {
+    let controller = product::install(&lab, AgentPlace::Service).map_err(|error| {
         let kept = lab.keep_diagnostics("demo");
         error.context(kept)
     })?;

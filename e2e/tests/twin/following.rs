@@ -68,7 +68,10 @@ fn a_unit_written_on_the_host_runs_in_the_twin(world: &World) -> Result<()> {
     start_on_host(world, "first.service", &counter("the first"))?;
     twin::wait_unit(&world.lab, "first.service", "active")?;
     ensure!(twin::property(&world.lab, "first.service", "Description")? == "the first");
-    ensure!(twin::property(&world.lab, "first.service", "UnitFileState")? == "enabled");
+    // The agent may publish the file before the host's next command enables it.
+    wait::until_true("first.service to be enabled", Duration::from_secs(60), || {
+        Ok(twin::property(&world.lab, "first.service", "UnitFileState")? == "enabled")
+    })?;
     Ok(())
 }
 
