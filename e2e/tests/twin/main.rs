@@ -18,6 +18,10 @@ use world::World;
 /// A sentence and what proves it.
 type Sentence = (&'static str, fn(&World) -> anyhow::Result<()>);
 
+/// Sentences that were seen to hold on real parts. The others are shown as ignored until they were; run them with
+/// `cargo test -p safetytwin-e2e --test twin -- --include-ignored`.
+const SEEN: &[&str] = &["a_unit_written_on_the_host_runs_in_the_twin"];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Trial::test(name, move || {
             proof(&world).map_err(|error| format!("{error:#}").into())
         })
+        .with_ignored_flag(!SEEN.contains(&name))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     world.end(conclusion.has_failed());
@@ -51,5 +56,5 @@ fn main() -> ExitCode {
 }
 
 fn listed((name, _): Sentence) -> Trial {
-    Trial::test(name, || Ok(()))
+    Trial::test(name, || Ok(())).with_ignored_flag(!SEEN.contains(&name))
 }
