@@ -65,9 +65,8 @@ generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
 	@cargo run -q -p safetytwin-crds --example crdgen
 
 .PHONY: bench
-bench: cargo ## Figures: diff, rendering, digests; then the loop on real parts (root)
+bench: cargo ## Figures: diff, rendering, digests
 	$(call stage,micro benchmarks,cargo bench -q -p safetytwin)
-	$(call stage,on real parts,$(LAB) bench)
 
 .PHONY: images
 images: cargo ## Container images of agent and controller; PUSH=registry/name also pushes them

@@ -87,14 +87,11 @@ fn summary(name: &str, timelines: &[Timeline], took: Duration) {
          \n    make demo-shell                                 kubectl, virsh and twin inside the lab\
          \n    kubectl describe twin {} -n {}             conditions, last changes, what is not replicated\
          \n    kubectl get snapshots,revisions -n {}\
-         \n    twin ssh {} -n {}                          a shell in the twin\
          \n    {lab} ssh                     a shell on the host; change something\
          \n    make demo-down                                  removes all of it\n",
         took.as_secs_f64(),
         twin::NAME,
         product::TWINS,
-        product::TWINS,
-        twin::NAME,
         product::TWINS,
     );
 }
