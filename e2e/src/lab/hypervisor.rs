@@ -60,10 +60,7 @@ pub fn start(lab: &Lab, base: &Image) -> Result<()> {
         std::fs::write(etc.join("libvirtd.conf"), LIBVIRTD_CONF)?;
         std::fs::write(etc.join("qemu.conf"), QEMU_CONF)?;
         lab.daemon("virtlogd", &mut lab.command("/usr/sbin/virtlogd"))?;
-        lab.daemon("libvirtd", &mut lab.command("/usr/sbin/libvirtd"))?;
-        wait::until_true("libvirt's answer", Duration::from_secs(30), || {
-            Ok(lab.virsh(["uri"]).is_ok())
-        })?;
+        start_daemon(lab)?;
         for (name, xml) in [(NODES, NODES_XML), (TWINS, TWINS_XML)] {
             let file = lab.path(&format!("{name}.xml"));
             std::fs::write(&file, xml)?;
@@ -76,6 +73,28 @@ pub fn start(lab: &Lab, base: &Image) -> Result<()> {
             Duration::from_secs(20),
         )?;
         pool(lab, base)
+    })
+}
+
+/// Starts libvirtd; guests of an earlier one are found again.
+///
+/// # Errors
+/// It does not answer.
+pub fn start_daemon(lab: &Lab) -> Result<()> {
+    lab.daemon("libvirtd", &mut lab.command("/usr/sbin/libvirtd"))?;
+    wait::until_true("libvirt's answer", Duration::from_secs(30), || {
+        Ok(lab.virsh(["uri"]).is_ok())
+    })
+}
+
+/// Ends libvirtd as an administrator would; guests run on.
+///
+/// # Errors
+/// It does not end.
+pub fn stop_daemon(lab: &Lab) -> Result<()> {
+    output(lab.command("pkill").args(["--exact", "libvirtd"]))?;
+    wait::until_true("the end of libvirtd", Duration::from_secs(30), || {
+        Ok(lab.virsh(["uri"]).is_err())
     })
 }
 

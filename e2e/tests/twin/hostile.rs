@@ -1,7 +1,10 @@
 //! What a hostile host publishes neither runs anything nor stops the rest.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use safetytwin_e2e::product::twin;
+use safetytwin_e2e::wait::{self, Look};
 
 use crate::Sentence;
 use crate::following::{counter, start_on_host};
@@ -19,6 +22,14 @@ pub const SENTENCES: &[Sentence] = &[
     (
         "a_firewall_service_of_the_host_does_not_lock_the_controller_out",
         a_firewall_does_not_lock_out,
+    ),
+    (
+        "a_service_that_cuts_the_controller_off_is_taken_back_and_named",
+        a_service_that_cuts_the_controller_off_is_taken_back,
+    ),
+    (
+        "a_hostile_unit_name_runs_nothing_and_stops_nothing",
+        a_hostile_unit_name_runs_nothing_and_stops_nothing,
     ),
 ];
 
@@ -49,15 +60,83 @@ fn an_argument_with_a_newline_runs_nothing(world: &World) -> Result<()> {
     absent_in_twin(world, "/run/pwned2")
 }
 
-fn a_firewall_does_not_lock_out(world: &World) -> Result<()> {
-    // A rule set of the host that lets nobody in; harmless on the host itself until it is loaded.
-    let rules = "table inet lockout { chain input { type filter hook input priority 0; policy drop; ct state established accept } }\n";
-    world.lab.host().write("/etc/lockout.nft", rules)?;
-    world.lab.host().run("systemctl mask --now --quiet nftables.service; systemctl unmask --quiet nftables.service; systemctl enable --quiet nftables.service")?;
-    let text = "[Unit]\nDescription=firewall\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/sbin/nft list ruleset\n[Install]\nWantedBy=multi-user.target\n";
-    start_on_host(world, "host-firewall.service", text)?;
-    start_on_host(world, "after-firewall.service", &counter("after the firewall"))?;
-    twin::wait_unit(&world.lab, "after-firewall.service", "active")?;
+fn firewall(program: &str, argument: &str) -> String {
+    format!(
+        "[Unit]\nDescription=firewall\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} {argument}\n\
+         [Install]\nWantedBy=multi-user.target\n"
+    )
+}
+
+/// The controller still works on the twin, and the twin says what it left out and why.
+fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
+    wait::until(
+        &format!("{item} to be {reason}"),
+        Duration::from_secs(240),
+        || {
+            let twin = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
+            twin::expect_not_replicated(&twin, item, reason).map(Look::Ready)
+        },
+    )?;
+    start_on_host(world, next, &counter("after the firewall"))?;
+    twin::wait_unit(&world.lab, next, "active")?;
     twin::wait_settled(&world.lab)?;
+    Ok(())
+}
+
+fn a_firewall_does_not_lock_out(world: &World) -> Result<()> {
+    start_on_host(
+        world,
+        "host-firewall.service",
+        &firewall("/usr/sbin/nft", "list ruleset"),
+    )?;
+    goes_on(
+        world,
+        "unit/host-firewall.service",
+        "Protected",
+        "after-firewall.service",
+    )
+}
+
+fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
+    // Lets the lab reach the host and nobody reach the twin; hidden from the list of firewalls by a shell.
+    let rules = "table inet lockdown { chain input { type filter hook input priority 0; policy drop; \
+                 ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; } }";
+    let text = firewall("/bin/sh", &format!("-c \"exec nft '{rules}'\""));
+    start_on_host(world, "lockdown.service", &text)?;
+    let outcome = goes_on(
+        world,
+        "unit/lockdown.service",
+        "FailedToApply",
+        "after-lockdown.service",
+    );
+    let away = "systemctl disable --now --quiet lockdown.service; rm /etc/systemd/system/lockdown.service; systemctl daemon-reload; nft delete table inet lockdown";
+    world.lab.host().run(away)?;
+    outcome
+}
+
+fn a_hostile_unit_name_runs_nothing_and_stops_nothing(world: &World) -> Result<()> {
+    let host = world.lab.host();
+    // What systemd takes as a name, and what it only finds lying there.
+    for name in [
+        r"a\x2d\x24\x28touch\x20\x2frun\x2fpwned3\x29.service",
+        "x..y.service",
+    ] {
+        host.write(&format!("/etc/systemd/system/{name}"), counter("odd name"))?;
+    }
+    for name in [
+        "$(touch pwned3).service",
+        "a\nb;touch pwned3;.service",
+        "--help.service",
+    ] {
+        let path = format!("/etc/systemd/system/{name}");
+        host.write(&path, counter("no name at all"))?;
+    }
+    host.run(r"systemctl daemon-reload && systemctl start 'a\x2d\x24\x28touch\x20\x2frun\x2fpwned3\x29.service' 'x..y.service'")?;
+    start_on_host(world, "beside3.service", &counter("beside"))?;
+    twin::wait_unit(&world.lab, "beside3.service", "active")?;
+    twin::wait_unit(&world.lab, "x..y.service", "active")?;
+    for path in ["/run/pwned3", "/pwned3", "/root/pwned3"] {
+        absent_in_twin(world, path)?;
+    }
     Ok(())
 }

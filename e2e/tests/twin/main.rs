@@ -3,10 +3,13 @@
 //! One lab serves all sentences, which run in this order: it is brought up before the first and ended after the
 //! last. What a failed run leaves (logs, objects) is kept and named.
 
+mod adopting;
 mod containers;
 mod faults;
 mod following;
 mod hostile;
+mod outages;
+mod refusals;
 mod restoring;
 mod world;
 
@@ -37,6 +40,9 @@ fn main() -> ExitCode {
         containers::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,
+        outages::SENTENCES,
+        refusals::SENTENCES,
+        adopting::SENTENCES,
         restoring::SENTENCES,
     ]
     .concat();

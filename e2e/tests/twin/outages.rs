@@ -1,0 +1,214 @@
+//! The agent cut short, cut off, or telling less than there is.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use safetytwin_e2e::command::output;
+use safetytwin_e2e::lab::node;
+use safetytwin_e2e::lab::process::built_binary;
+use safetytwin_e2e::product::{agent, twin};
+use safetytwin_e2e::wait::{self, Look};
+use serde_json::{Value, json};
+
+use crate::Sentence;
+use crate::following::{counter, start_on_host};
+use crate::world::World;
+
+pub const SENTENCES: &[Sentence] = &[
+    (
+        "an_agent_killed_between_section_and_head_leaves_the_old_state_readable",
+        an_agent_killed_between_section_and_head,
+    ),
+    (
+        "an_agent_without_the_api_for_a_minute_loses_nothing",
+        an_agent_without_the_api_loses_nothing,
+    ),
+    (
+        "an_emptied_or_truncated_host_state_removes_nothing",
+        an_emptied_or_truncated_host_state_removes_nothing,
+    ),
+];
+
+/// Refuses the heads of agents, and nothing else.
+const NO_HEADS: &str = "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-heads}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [safetytwin.com], apiVersions: ['*'], resources: [hoststates], operations: [CREATE, UPDATE]}
+  validations:
+    - {expression: \"!request.userInfo.username.endsWith(':safetytwin-agent')\", message: no heads for a moment}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-heads}
+spec: {policyName: no-heads, validationActions: [Deny]}
+";
+
+fn head(world: &World) -> Result<Value> {
+    let text = world
+        .lab
+        .kubectl(["get", "hoststate", node::NAME, "-o", "json"])?;
+    serde_json::from_str(&text).context("kubectl printed no JSON")
+}
+
+/// Versions of all sections: another one after a write.
+fn section_versions(world: &World) -> Result<String> {
+    let path = "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}";
+    world.lab.kubectl(["get", "hostsections", "-o", path])
+}
+
+/// The units that a reader gets now.
+fn published_units(world: &World) -> Result<String> {
+    let mut show = world.lab.command(built_binary("twin")?);
+    output(show.args(["host", "show", node::NAME, "--section", "units", "-o", "json"]))
+}
+
+fn an_agent_killed_between_section_and_head(world: &World) -> Result<()> {
+    twin::wait_settled(&world.lab)?;
+    world.lab.kubectl_with(["apply", "-f", "-"], NO_HEADS)?;
+    // A beat and a half without a new head: the policy holds.
+    let mut last = (String::new(), std::time::Instant::now());
+    wait::until_true("heads to be refused", Duration::from_secs(120), || {
+        let version = head(world)?
+            .pointer("/metadata/resourceVersion")
+            .map(Value::to_string);
+        let version = version.unwrap_or_default();
+        if version != last.0 {
+            last = (version, std::time::Instant::now());
+        }
+        Ok(last.1.elapsed() > Duration::from_secs(15))
+    })?;
+    let before = section_versions(world)?;
+    start_on_host(world, "between.service", &counter("between section and head"))?;
+    wait::until_true("a section without its head", Duration::from_secs(90), || {
+        Ok(section_versions(world)? != before)
+    })?;
+    let kill = format!(
+        "systemctl kill --signal=KILL {unit}; systemctl stop {unit}",
+        unit = agent::UNIT
+    );
+    world.lab.host().run(&kill)?;
+    let units = published_units(world)?;
+    ensure!(units.contains("first.service"), "the old state is not readable");
+    ensure!(
+        !units.contains("between.service"),
+        "the new state shows without its head"
+    );
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        world.lab.kubectl(["delete", kind, "no-heads"])?;
+    }
+    world
+        .lab
+        .host()
+        .run(&format!("systemctl start {}", agent::UNIT))?;
+    twin::wait_unit(&world.lab, "between.service", "active")?;
+    Ok(())
+}
+
+fn an_agent_without_the_api_loses_nothing(world: &World) -> Result<()> {
+    twin::wait_settled(&world.lab)?;
+    let operations = twin::operations(&world.lab)?;
+    let host = world.lab.host();
+    host.run("nft add table inet outage && nft 'add chain inet outage output { type filter hook output priority 0; policy accept; }' && nft add rule inet outage output tcp dport 6443 drop")?;
+    start_on_host(
+        world,
+        "passing.service",
+        &counter("here and gone within the outage"),
+    )?;
+    start_on_host(world, "lasting.service", &counter("still here after the outage"))?;
+    host.run("systemctl disable --now --quiet passing.service; rm /etc/systemd/system/passing.service; systemctl daemon-reload")?;
+    wait::until(
+        "the twin to say that its host is silent",
+        Duration::from_secs(90),
+        || {
+            let (fresh, reason, message) =
+                twin::condition(&twin::object(&world.lab, "digitaltwin", twin::NAME)?, "HostFresh");
+            Ok(if fresh == "False" {
+                Look::Ready(())
+            } else {
+                Look::NotYet(format!("HostFresh={fresh} {reason}: {message}"))
+            })
+        },
+    )?;
+    // The outage lasts a minute in all.
+    std::thread::sleep(Duration::from_secs(25));
+    host.run("nft delete table inet outage")?;
+    twin::wait_unit(&world.lab, "lasting.service", "active")?;
+    twin::wait_settled(&world.lab)?;
+    ensure!(twin::property(&world.lab, "passing.service", "LoadState")? == "not-found");
+    let made = twin::operations(&world.lab)? - operations;
+    ensure!(made <= 2, "one outage made {made} operations");
+    Ok(())
+}
+
+/// Writes a head in the agent's place: the units section changed, the sequence higher.
+fn write_head(world: &World, change: impl Fn(&mut Value)) -> Result<()> {
+    let mut head = head(world)?;
+    let sequence = head
+        .pointer("/spec/sequence")
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
+    if let Some(slot) = head.pointer_mut("/spec/sequence") {
+        *slot = json!(sequence + 1);
+    }
+    let sections = head.pointer_mut("/spec/sections").and_then(Value::as_array_mut);
+    let units = sections
+        .into_iter()
+        .flatten()
+        .find(|s| s.get("name") == Some(&json!("units")));
+    change(units.context("the head has no section units")?);
+    world
+        .lab
+        .kubectl_with(["replace", "-f", "-"], &head.to_string())?;
+    // Longer than the controller needs to look and, if it were wrong, to act.
+    std::thread::sleep(Duration::from_secs(12));
+    for unit in ["first.service", "second.service", "third.service"] {
+        let state = twin::property(&world.lab, unit, "ActiveState")?;
+        ensure!(state == "active", "{unit} is {state} in the twin");
+    }
+    Ok(())
+}
+
+fn an_emptied_or_truncated_host_state_removes_nothing(world: &World) -> Result<()> {
+    twin::wait_settled(&world.lab)?;
+    let operations = twin::operations(&world.lab)?;
+    let host = world.lab.host();
+    host.run(&format!("systemctl stop {}", agent::UNIT))?;
+    let whole = head(world)?;
+    // The service manager does not answer.
+    write_head(world, |units| {
+        *units = json!({"name": "units", "parts": [], "items": 0, "state": "Unavailable",
+            "collectedTime": units["collectedTime"], "message": "no answer"});
+    })?;
+    // The content is not what the head says.
+    write_head(world, |units| {
+        *units = json!({"name": "units", "parts": [{"slot": "a", "digest": "0".repeat(64)}], "items": 3,
+            "state": "Complete", "collectedTime": units["collectedTime"]});
+    })?;
+    // Everything left at once, seen twice: too much to be believed.
+    for _ in 0..2 {
+        write_head(world, |units| {
+            *units = json!({"name": "units", "parts": [], "items": 0, "state": "Complete",
+                "collectedTime": units["collectedTime"]});
+        })?;
+    }
+    let (ready, reason, message) =
+        twin::condition(&twin::object(&world.lab, "digitaltwin", twin::NAME)?, "Ready");
+    ensure!(
+        reason == "RemovalNeedsApproval",
+        "Ready={ready} {reason}: {message}"
+    );
+    ensure!(message.contains("safetytwin.com/approve-removal="), "{message}");
+    ensure!(whole.pointer("/spec/sections").is_some());
+    host.run(&format!("systemctl start {}", agent::UNIT))?;
+    twin::wait_settled(&world.lab)?;
+    ensure!(
+        twin::operations(&world.lab)? == operations,
+        "an operation was made"
+    );
+    Ok(())
+}
