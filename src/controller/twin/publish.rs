@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use safetytwin_crds::condition::{Verdict, types};
 use safetytwin_crds::{ConditionStatus, Conditions as _, DigitalTwinStatus};
@@ -17,6 +18,10 @@ use crate::plan::status::is_failure;
 
 /// How soon a new VM is asked again whether it answers.
 const BOOT_RECHECK: Duration = Duration::from_secs(2);
+/// How long the first boot may take; emulated machines need minutes.
+const BOOT_LIMIT: SignedDuration = SignedDuration::from_mins(15);
+const BOOTING: &str = "Booting";
+const DOES_NOT_BOOT: &str = "GuestDoesNotBoot";
 
 /// When a twin is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub async fn publish(
     mut findings: Findings,
     outcome: Result<Next, Error>,
 ) -> Result<Action, Error> {
-    let outcome = still_booting(&ledger.status().await, outcome, &mut findings);
+    let outcome = still_booting(&ledger.status().await, outcome, &mut findings, ctx.clock.now());
     match &outcome {
         Err(error) if error.is_conflict() || matches!(error, Error::Stopped(_)) => {
             return outcome.map(action);
@@ -74,21 +79,49 @@ pub async fn publish(
     outcome.map(action)
 }
 
-/// A new VM that does not answer yet boots: that is no failure, and it is asked again soon.
+/// A new VM that does not answer yet boots: that is no failure, and it is asked again soon. One that
+/// never answered for long is a failure of its own: its image may not boot.
 fn still_booting(
     status: &DigitalTwinStatus,
     outcome: Result<Next, Error>,
     findings: &mut Findings,
+    now: Timestamp,
 ) -> Result<Next, Error> {
-    match outcome {
+    let new = status.applied.is_none() && status.operation.is_none();
+    let message = match outcome {
         Err(Error::Guest(GuestError::Unreachable { message, .. } | GuestError::Lost { message, .. }))
-            if status.applied.is_none() && status.operation.is_none() =>
+            if new =>
         {
-            findings.guest_reachable = Some(Verdict::unknown("Booting", message));
-            findings.stop = Some(Stop::new("Booting", "the new VM does not answer yet"));
-            Ok(Next::After(BOOT_RECHECK))
+            message
         }
-        outcome => outcome,
+        outcome => return outcome,
+    };
+    if is_given_up(status, now) {
+        let domain = status.vm.as_ref().map_or("", |vm| &vm.domain_name);
+        let text = format!(
+            "the new VM never answered ({message}): look at the console of domain {domain}, and whether the class's image boots, runs cloud-init and starts sshd"
+        );
+        findings.guest_reachable = Some(Verdict::no(DOES_NOT_BOOT, text.clone()));
+        return Err(Error::NotYet {
+            reason: DOES_NOT_BOOT,
+            message: text,
+        });
+    }
+    findings.guest_reachable = Some(Verdict::unknown(BOOTING, message));
+    findings.stop = Some(Stop::new(BOOTING, "the new VM does not answer yet"));
+    Ok(Next::After(BOOT_RECHECK))
+}
+
+/// Whether a new VM has been silent for longer than any boot takes.
+fn is_given_up(status: &DigitalTwinStatus, now: Timestamp) -> bool {
+    let Some(reachable) = status.conditions.find(types::GUEST_REACHABLE) else {
+        return false;
+    };
+    let since = reachable.last_transition_time.parse().unwrap_or(now);
+    match reachable.reason.as_str() {
+        DOES_NOT_BOOT => true,
+        BOOTING => now.duration_since(since) > BOOT_LIMIT,
+        _ => false,
     }
 }
 
@@ -140,5 +173,44 @@ async fn announce(ctx: &Context, ledger: &Ledger, before: Ready, after: Ready) {
                 .await
         }
         ConditionStatus::Unknown => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn silent() -> Result<Next, Error> {
+        Err(Error::Guest(GuestError::Unreachable {
+            address: "10.78.0.10".into(),
+            message: "no route to host".into(),
+        }))
+    }
+
+    /// Looks at a new VM that does not answer, at these minutes; answers GuestReachable's reasons.
+    fn reasons_at(minutes: &[i64]) -> Vec<String> {
+        let mut status = DigitalTwinStatus::default();
+        let look = |minute: &i64| {
+            let now = Timestamp::from_second(minute * 60).unwrap();
+            let mut findings = Findings::default();
+            if let Err(error) = still_booting(&status, silent(), &mut findings, now) {
+                assert!(error.is_transient(), "{error}");
+                note_error(&error, &mut findings);
+            }
+            set_conditions(&mut status, &findings, 0, Some(1), now);
+            status
+                .conditions
+                .find(types::GUEST_REACHABLE)
+                .unwrap()
+                .reason
+                .clone()
+        };
+        minutes.iter().map(look).collect()
+    }
+
+    #[test]
+    fn a_new_vm_boots_for_a_while_and_then_counts_as_one_that_does_not() {
+        let reasons = reasons_at(&[0, 5, 14, 16, 30]);
+        assert_eq!(reasons, [BOOTING, BOOTING, BOOTING, DOES_NOT_BOOT, DOES_NOT_BOOT]);
     }
 }
