@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use safetytwin_crds::condition::{Verdict, types};
+use safetytwin_crds::hoststate::Section;
+use safetytwin_crds::section::{SectionName, SectionState};
 use safetytwin_crds::{Conditions as _, DigitalTwin, HostState};
 
-use super::conditions::Findings;
+use super::conditions::{Findings, Stop};
 use super::home::{Home, uid_of};
 use super::publish::Next;
 use crate::controller::backoff;
@@ -81,6 +83,28 @@ pub fn freshness(host: &HostState) -> Verdict {
     }
 }
 
+/// What the host could not say of itself: a twin cannot follow what is not known. A section of which a
+/// part is missing only says so.
+pub fn gaps(sections: &[Section], wanted: &[SectionName]) -> Option<Stop> {
+    let look = |state: SectionState| {
+        let mut replicated = sections.iter().filter(|section| wanted.contains(&section.name));
+        let found = replicated.find(|section| section.state == state)?;
+        Some((found.name, found.message.clone().unwrap_or_default()))
+    };
+    if let Some((name, why)) = look(SectionState::Unavailable) {
+        let message = format!("the host's agent cannot read {name}: {why}; what the twin has stays as it is");
+        return Some(Stop::new("SectionUnavailable", message));
+    }
+    let (name, why) = look(SectionState::Partial)?;
+    Some(Stop {
+        harmless: true,
+        ..Stop::new(
+            "SectionPartial",
+            format!("the host's {name} are not known in full: {why}"),
+        )
+    })
+}
+
 /// Whether nothing changed since the last work: host content, spec, machine, guest's boot; and no
 /// retry, removal or regular look is due.
 pub fn is_settled(ctx: &Context, twin: &DigitalTwin, host: &HostState, facts: &VmFacts) -> bool {
@@ -134,4 +158,30 @@ pub fn rest(ctx: &Context, twin: &DigitalTwin) -> Next {
 pub fn until(ctx: &Context, at: jiff::Timestamp) -> Duration {
     let left = at.duration_since(ctx.clock.now());
     Duration::try_from(left).unwrap_or_default().max(backoff::FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units(state: SectionState) -> [Section; 1] {
+        [Section {
+            name: SectionName::Units,
+            parts: Vec::new(),
+            items: 0,
+            state,
+            collected_time: "2026-11-25T18:33:10Z".into(),
+            message: Some("systemd does not answer".into()),
+        }]
+    }
+
+    #[test]
+    fn a_twin_does_not_follow_what_its_host_cannot_say() {
+        let wanted = [SectionName::Units];
+        let unavailable = gaps(&units(SectionState::Unavailable), &wanted).unwrap();
+        assert!(!unavailable.harmless && unavailable.message.contains("systemd does not answer"));
+        assert!(gaps(&units(SectionState::Partial), &wanted).unwrap().harmless);
+        assert_eq!(gaps(&units(SectionState::Complete), &wanted), None);
+        assert_eq!(gaps(&units(SectionState::Unavailable), &[]), None);
+    }
 }

@@ -24,6 +24,7 @@ use super::context::Context;
 use super::error::Error;
 use super::ledger::Ledger;
 use super::operation::{Job, apply, point, restore};
+use super::sections::replicated;
 use conditions::{Findings, Stop};
 use home::{Home, uid_of};
 use publish::Next;
@@ -100,6 +101,7 @@ async fn pipeline(ctx: &Context, ledger: &Ledger, findings: &mut Findings) -> Re
         return Ok(Next::Resync);
     }
     ledger.update(|s| s.held_by = None).await?;
+    findings.stop = gather::gaps(&host.spec.sections, &replicated(&twin.spec));
     if gather::is_settled(ctx, &ledger.twin().await, &host, &facts) {
         return Ok(gather::rest(ctx, &ledger.twin().await));
     }

@@ -56,7 +56,11 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             }
         })
         .await?;
-    findings.stop = diff.waiting.as_ref().map(waiting);
+    findings.stop = diff
+        .waiting
+        .as_ref()
+        .map(waiting)
+        .or_else(|| findings.stop.take());
     let root = read.head.spec.root_digest(&wanted);
     let changed = !diff.changes.is_empty();
     let drifted = !changed && has_drifted(job, &twin, guest.as_ref(), &content, &manifest, findings).await?;
