@@ -46,9 +46,9 @@ pub struct Cli {
     /// Podman's API socket [default: ROOT/run/podman/podman.sock].
     #[arg(long)]
     pub podman_socket: Option<PathBuf>,
-    /// What to read of other users' processes.
-    #[arg(long, value_enum, default_value = "basic")]
-    pub level: Level,
+    /// What to read of other users' processes [default: basic; with --once full, as far as the caller may].
+    #[arg(long, value_enum)]
+    pub level: Option<Level>,
     /// Seconds between two beats.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub interval: u64,
@@ -102,6 +102,12 @@ impl Cli {
         }
     }
 
+    /// The level of this run.
+    pub fn level(&self) -> Level {
+        let default = if self.once { Level::Full } else { Level::Basic };
+        self.level.unwrap_or(default)
+    }
+
     /// Settings of this run; `helper` is the process of level full.
     pub fn settings(&self, helper: Option<Helper>) -> Result<Settings, InvalidName> {
         let host = self.host()?;
@@ -119,7 +125,7 @@ impl Cli {
             dbus_socket: below(&self.dbus_socket, "run/dbus/system_bus_socket"),
             docker_socket: below(&self.docker_socket, "run/docker.sock"),
             podman_socket: below(&self.podman_socket, "run/podman/podman.sock"),
-            level: self.level,
+            level: self.level(),
             helper: HelperSlot::new(helper, self.proc.clone()),
             min_age: Duration::from_secs(self.min_age),
             interval: Duration::from_secs(self.interval),

@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     }
     logs();
     // Before any thread: a thread that is started later has what this one has left.
-    let helper = match cli.level {
+    let helper = match cli.level() {
         Level::Full => Some(Helper::start(&cli.proc).context("failed to start the ptrace helper")?),
         Level::Basic => None,
     };

@@ -58,9 +58,14 @@ pub fn resync() -> Duration {
 
 /// The wait after `in_a_row` failures, without jitter.
 fn delay(in_a_row: u32) -> Duration {
-    FIRST
-        .checked_mul(1_u32.checked_shl(in_a_row).unwrap_or(u32::MAX))
-        .map_or(LONGEST, |d| d.min(LONGEST))
+    doubled(FIRST, in_a_row, LONGEST)
+}
+
+/// `first`, doubled so often, at most `longest`.
+pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first
+        .checked_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX))
+        .map_or(longest, |d| d.min(longest))
 }
 
 /// `wait` made longer by `permille` thousandths.

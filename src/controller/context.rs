@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use safetytwin_crds::{DigitalTwin, HostState};
 use tokio::sync::watch;
 
 use super::api;
-use super::backoff::Backoffs;
+use super::backoff::{self, Backoffs};
 use super::error::Error;
 use super::events::Events;
 use super::health::Pulse;
@@ -24,6 +25,11 @@ use super::metrics::Metrics;
 use super::ports::{Clock, Doors, Hypervisor};
 use crate::guest::{Guest, GuestAddress, GuestDoor};
 use crate::vm::TwinVm;
+
+/// The first wait after a look that showed another attempt of failed items to be in vain.
+const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// The longest of these waits.
+const LAST_LOOK: Duration = Duration::from_hours(6);
 
 /// A twin as watches deliver it: also one that does not decode.
 pub type GuardedTwin = DeserializeGuard<DigitalTwin>;
@@ -92,6 +98,8 @@ struct Remembered {
     epochs: HashMap<String, i64>,
     /// When a failed item of the twin is due again, by twin UID.
     retries: HashMap<String, Option<Timestamp>>,
+    /// How often in a row a look showed that another attempt would be in vain, by twin UID.
+    vain: HashMap<String, u32>,
     /// Wakes the driver of twins.
     wake_twin: Option<mpsc::UnboundedSender<ObjectRef<GuardedTwin>>>,
     /// Wakes the driver of hosts.
@@ -210,7 +218,20 @@ impl Memory {
 
     /// Remembers when a failed item is due again.
     pub fn set_retry(&self, twin_uid: &str, at: Option<Timestamp>) {
-        self.inner().retries.insert(twin_uid.to_owned(), at);
+        let mut inner = self.inner();
+        inner.vain.remove(twin_uid);
+        inner.retries.insert(twin_uid.to_owned(), at);
+    }
+
+    /// Another attempt of a twin's failed items would be in vain now: looks again later, each time twice as
+    /// late.
+    pub fn put_off_retry(&self, twin_uid: &str, now: Timestamp) {
+        let mut inner = self.inner();
+        let count = inner.vain.entry(twin_uid.to_owned()).or_default();
+        let wait = backoff::doubled(FIRST_LOOK, *count, LAST_LOOK);
+        *count = count.saturating_add(1);
+        let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        inner.retries.insert(twin_uid.to_owned(), Some(at));
     }
 
     /// Remembers a VM for the VM watch.

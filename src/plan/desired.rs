@@ -14,6 +14,9 @@ use super::selection;
 use super::{HostItems, SectionItems};
 use crate::render::{self, Refusal, Rendered};
 
+/// Most characters of a process's command line in a message.
+const TITLE: usize = 60;
+
 /// The content of a twin of these items. Same items and spec, same content.
 pub fn desired(items: &HostItems, spec: &DigitalTwinSpec) -> Content {
     let mut content = Content {
@@ -30,6 +33,7 @@ pub fn desired(items: &HostItems, spec: &DigitalTwinSpec) -> Content {
     }
     for item in listed(items.processes.as_ref()) {
         let made = selection::process(item, spec).and_then(|()| from_process(item));
+        let made = made.map_err(|refusal| titled(item, refusal));
         place(&mut content, item.id(), made);
     }
     content.excluded.extend(undecodable(items));
@@ -58,6 +62,21 @@ fn undecodable(items: &HostItems) -> impl Iterator<Item = NotReplicated> {
     of("unit", items.units.as_ref().map(|s| &s.refused))
         .chain(of("container", items.containers.as_ref().map(|s| &s.refused)))
         .chain(of("process", items.processes.as_ref().map(|s| &s.refused)))
+}
+
+/// A process has a digest for a name: its refusal says what it runs.
+fn titled(item: &ProcessItem, refusal: Refusal) -> Refusal {
+    let words: Vec<String> = item.argv.iter().map(|word| word.lossy()).collect();
+    let line = if words.is_empty() {
+        item.comm.lossy()
+    } else {
+        words.join(" ")
+    };
+    let title = printable(&line, TITLE);
+    Refusal::new(
+        refusal.reason,
+        printable(&format!("{title}: {}", refusal.message), 256),
+    )
 }
 
 fn place(content: &mut Content, id: ItemId, made: Result<DesiredItem, Refusal>) {

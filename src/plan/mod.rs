@@ -15,6 +15,7 @@ pub mod preflight;
 pub mod quantity;
 pub mod removal;
 pub mod retention;
+pub mod retry;
 pub mod selection;
 pub mod status;
 pub mod steps;

@@ -108,7 +108,7 @@ fn executable(item: &ProcessItem) -> Result<String, Refusal> {
     let path = item.executable.as_ref().or(first).ok_or_else(|| {
         Refusal::new(
             Reason::ExecutableUnknown,
-            "the agent may not read which file it runs: set agent.level=full",
+            "the agent may not read which file it runs; it may at level full (chart: agent.level=full)",
         )
     })?;
     match std::str::from_utf8(&path.0) {

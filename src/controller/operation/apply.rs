@@ -38,6 +38,8 @@ pub struct Wanted<'a> {
     pub manifest_epoch: i64,
     /// Revision in the guest's manifest.
     pub base: i64,
+    /// Only items that failed before are tried again.
+    pub retry: bool,
 }
 
 /// Records a new apply and performs it.
@@ -62,6 +64,7 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         started_time: job.ctx.clock.now().to_string(),
         restore_name: None,
         summary: wanted.summary.clone(),
+        retry: wanted.retry,
     };
     job.begin(operation.clone()).await?;
     perform(
@@ -119,6 +122,7 @@ async fn perform(
         mode_reason: mode.reason,
         revision: operation.base_revision,
         before: operation.summary.clone(),
+        retry: operation.retry,
     };
     let ids = OperationIds {
         twin_uid: uid_of(&twin)?,

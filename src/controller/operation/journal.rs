@@ -33,6 +33,8 @@ pub struct OperationJournal<'a> {
     revision: i64,
     /// The change it is taken before.
     before: String,
+    /// The change is another attempt of items that failed.
+    retry: bool,
 }
 
 /// What [`OperationJournal`] records of the point.
@@ -47,6 +49,8 @@ pub struct PointNote {
     pub revision: i64,
     /// The change it is taken before.
     pub before: String,
+    /// The change is another attempt of items that failed.
+    pub retry: bool,
 }
 
 impl<'a> OperationJournal<'a> {
@@ -62,11 +66,12 @@ impl<'a> OperationJournal<'a> {
             mode_reason: note.mode_reason,
             revision: note.revision,
             before: note.before,
+            retry: note.retry,
         }
     }
 
     async fn record(&self, taken: &PointTaken) -> Result<(), Error> {
-        objects::ensure_snapshot(&self.client, &self.twin, &self.snapshot).await?;
+        objects::ensure_snapshot(&self.client, &self.twin, &self.snapshot, self.retry).await?;
         let note = Taken {
             point: &self.point,
             taken,

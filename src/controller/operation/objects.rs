@@ -5,7 +5,9 @@ use kube::api::{ListParams, ObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use safetytwin_crds::condition::{Verdict, types};
-use safetytwin_crds::names::{AUTOMATIC_LABEL, SNAPSHOT_FINALIZER, TWIN_LABEL, TWIN_UID_LABEL, printable};
+use safetytwin_crds::names::{
+    AUTOMATIC_LABEL, RETRY_LABEL, SNAPSHOT_FINALIZER, TWIN_LABEL, TWIN_UID_LABEL, printable,
+};
 use safetytwin_crds::revision::Content;
 use safetytwin_crds::twinclass::PointMode;
 use safetytwin_crds::twinsnapshot::TwinRef;
@@ -138,8 +140,14 @@ pub async fn list_snapshots(client: &Client, twin: &DigitalTwin) -> Result<Vec<T
     Ok(found)
 }
 
-/// Makes the TwinSnapshot of an automatic point, when there is none.
-pub async fn ensure_snapshot(client: &Client, twin: &DigitalTwin, name: &str) -> Result<TwinSnapshot, Error> {
+/// Makes the TwinSnapshot of an automatic point, when there is none. `retry`: what it is taken before is
+/// another attempt of items that failed.
+pub async fn ensure_snapshot(
+    client: &Client,
+    twin: &DigitalTwin,
+    name: &str,
+    retry: bool,
+) -> Result<TwinSnapshot, Error> {
     let snapshots = snapshots(client, twin);
     if let Some(found) = api::read("read the snapshot", &snapshots, name).await? {
         return Ok(found);
@@ -153,7 +161,9 @@ pub async fn ensure_snapshot(client: &Client, twin: &DigitalTwin, name: &str) ->
         mode: PointMode::Auto,
     };
     let mut snapshot = TwinSnapshot::new(name, spec);
-    snapshot.metadata = owned(twin, name, &[(AUTOMATIC_LABEL, "true")])?;
+    let labels = [(AUTOMATIC_LABEL, "true"), (RETRY_LABEL, "true")];
+    let labels = if retry { &labels[..] } else { labels.split_at(1).0 };
+    snapshot.metadata = owned(twin, name, labels)?;
     snapshot.metadata.finalizers = Some(vec![SNAPSHOT_FINALIZER.into()]);
     api::create("write the snapshot", &snapshots, &snapshot).await?;
     api::read("read the snapshot", &snapshots, name)

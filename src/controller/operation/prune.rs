@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use safetytwin_crds::condition::types;
-use safetytwin_crds::names::AUTOMATIC_LABEL;
+use safetytwin_crds::names::{AUTOMATIC_LABEL, RETRY_LABEL};
 use safetytwin_crds::{Conditions as _, DigitalTwin, TwinSnapshot};
 
 use super::{Job, objects};
@@ -34,6 +34,7 @@ pub async fn surplus(job: &Job<'_>, twin: &DigitalTwin) -> Result<(), Error> {
                 current: point.current,
                 number: number::parse(&point.name, &name, &uid).unwrap_or(0),
                 automatic: object.is_some_and(is_automatic),
+                retry: object.is_some_and(|s| s.labels().contains_key(RETRY_LABEL)),
                 pinned: object.is_none_or(|s| s.spec.pinned),
                 in_use: false,
                 ready: object

@@ -42,6 +42,7 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
         started_time: job.ctx.clock.now().to_string(),
         restore_name: Some(restore.name_any()),
         summary: printable(&format!("restored to {}", target.name_any()), 128),
+        retry: false,
     };
     let executed = ExecutedRestore {
         name: restore.name_any(),
@@ -82,6 +83,7 @@ async fn perform(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
         mode_reason: mode.reason,
         revision: operation.base_revision,
         before: operation.summary.clone(),
+        retry: false,
     };
     let present = PointRequest {
         name: note.point.clone(),
@@ -184,6 +186,7 @@ pub async fn put_on_top(job: &Job<'_>, number: i64) -> Result<(), Error> {
         manifest_operation: status.last_operation,
         manifest_epoch: status.epoch,
         base: now_applied,
+        retry: false,
     };
     apply::begin(job, &wanted).await?;
     Ok(())

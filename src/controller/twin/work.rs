@@ -11,7 +11,7 @@ use safetytwin_crds::revision::Content;
 use safetytwin_crds::{DigitalTwin, HostState};
 
 use super::conditions::{Findings, Stop};
-use super::gather::until;
+use super::gather;
 use super::home::uid_of;
 use super::permit::identity;
 use super::publish::Next;
@@ -23,10 +23,13 @@ use crate::execute::drift;
 use crate::guest::Guest;
 use crate::plan::diff::DiffInput;
 use crate::plan::removal::WaitingOn;
-use crate::plan::{self, Diff, Observation, quantity, summary};
+use crate::plan::{self, Changes, Diff, Observation, preflight, quantity, retry, summary};
 
 /// How long a difference in the guest must last before it counts as drift: units start one by one.
 const DRIFT_LASTS: Duration = Duration::from_secs(3);
+
+/// Short and long form of what drift repair does.
+const BY_HAND: [&str; 2] = ["changes made by hand", "changes made by hand set right"];
 
 /// Brings the twin to what its host runs, or says what is waited for.
 pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Result<Next, Error> {
@@ -56,25 +59,21 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             }
         })
         .await?;
-    findings.stop = diff
-        .waiting
-        .as_ref()
-        .map(waiting)
-        .or_else(|| findings.stop.take());
+    if findings.stop.as_ref().is_none_or(|stop| stop.harmless) {
+        findings.stop = diff.waiting.as_ref().map(waiting).or(findings.stop.take());
+    }
     let root = read.head.spec.root_digest(&wanted);
-    let changed = !diff.changes.is_empty();
+    let retry = retry::is_only_retries(&diff.changes, &manifest);
+    let vain = retry && is_vain(guest.as_ref(), &diff.changes, &manifest).await?;
+    let changed = !diff.changes.is_empty() && !vain;
     let drifted = !changed && has_drifted(job, &twin, guest.as_ref(), &content, &manifest, findings).await?;
     if changed || drifted {
         if let Some(wait) = too_soon(job, &twin) {
             return Ok(Next::After(wait));
         }
-        let (short, long) = if changed {
-            (summary::short(&diff.changes), summary::long(&diff.changes))
-        } else {
-            (
-                "changes made by hand".to_owned(),
-                "changes made by hand set right".to_owned(),
-            )
+        let (short, long) = match changed {
+            true => told(&diff.changes, &manifest),
+            false => BY_HAND.map(str::to_owned).into(),
         };
         let wanted = Wanted {
             content: &content,
@@ -84,12 +83,28 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             manifest_operation: manifest.operation,
             manifest_epoch: manifest.epoch,
             base: manifest.revision,
+            retry: retry && changed,
         };
         apply::begin(job, &wanted).await?;
     } else {
         record(job, &twin, &content, &manifest, root).await?;
+        if vain {
+            job.ctx.memory.put_off_retry(&uid, job.ctx.clock.now());
+        }
     }
-    Ok(next(job, &read, &diff))
+    Ok(next(job, &twin, &read, &diff))
+}
+
+/// Short and long form of what changed on the host.
+fn told(changes: &Changes, manifest: &Manifest) -> (String, String) {
+    let news = retry::news(changes, manifest);
+    (summary::short(&news), summary::long(&news))
+}
+
+/// Whether the guest still lacks what all these items failed for.
+async fn is_vain(guest: &dyn Guest, changes: &Changes, manifest: &Manifest) -> Result<bool, Error> {
+    let answers = guest.preflight(&preflight::query(changes)).await?;
+    Ok(retry::is_vain(changes, manifest, &answers))
 }
 
 fn compare(
@@ -223,13 +238,13 @@ fn waiting(on: &WaitingOn) -> Stop {
     }
 }
 
-fn next(job: &Job<'_>, read: &HostRead, diff: &Diff) -> Next {
+fn next(job: &Job<'_>, twin: &DigitalTwin, read: &HostRead, diff: &Diff) -> Next {
     match (&diff.waiting, diff.retry_at) {
         (Some(WaitingOn::SecondObservation { .. }), _) => {
             let interval = u64::try_from(read.head.spec.interval_seconds).unwrap_or(10);
             Next::After(Duration::from_secs(interval) + Duration::from_millis(500))
         }
-        (_, Some(at)) => Next::After(until(job.ctx, at)),
-        _ => Next::Resync,
+        (_, Some(at)) => Next::After(gather::until(job.ctx, at)),
+        _ => gather::rest(job.ctx, twin),
     }
 }

@@ -197,3 +197,48 @@ fn a_service_that_fails_as_on_the_host_is_no_failure() {
     record_failures(&mut twin.manifest, &before, &failed(Reason::FailedToApply), now());
     assert!(twin.manifest.items[0].failure.is_some());
 }
+
+#[test]
+fn an_item_that_is_only_tried_again_is_no_change_of_the_host() {
+    let mut twin = Twin {
+        preflight: Some(Preflight {
+            executables: BTreeSet::from(["/usr/bin/new".into()]),
+            ..Preflight::default()
+        }),
+        ..Twin::default()
+    };
+    let items = host(vec![service("b.service")]);
+    let due = |diff: Diff| diff.retry_at.unwrap();
+    twin.apply(&items);
+    twin.now = Some(due(twin.apply(&items).0));
+    let content = desired(&items, &spec());
+    let retries = twin.diff(&items, &spec(), &content).changes;
+    assert!(retry::is_only_retries(&retries, &twin.manifest));
+    assert!(retry::is_vain(&retries, &twin.manifest, &Preflight::default()));
+    let there = everything(&twin.diff(&items, &spec(), &content));
+    assert!(
+        !retry::is_vain(&retries, &twin.manifest, &there),
+        "it can run by now"
+    );
+
+    let more = host(vec![service("b.service"), service("new.service")]);
+    let both = twin.diff(&more, &spec(), &desired(&more, &spec())).changes;
+    assert!(!retry::is_only_retries(&both, &twin.manifest));
+    let news = retry::news(&both, &twin.manifest);
+    assert_eq!(summary::short(&news), "new.service added");
+    assert_eq!(retry::news(&retries, &twin.manifest), retries);
+}
+
+#[test]
+fn a_process_that_is_left_out_is_named_by_what_it_runs() {
+    let mut gone = process(1, &["/opt/worker", "--queue", "mail"]);
+    gone.executable_gone = true;
+    let mut items = host(Vec::new());
+    items.processes = Some(section(vec![gone]));
+    let content = desired(&items, &spec());
+    let message = &content.excluded[0].message;
+    assert!(
+        message.starts_with("/opt/worker --queue mail: the file"),
+        "{message}"
+    );
+}

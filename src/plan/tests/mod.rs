@@ -21,7 +21,7 @@ use super::samples::{container, file, host, process, section, service, spec, ven
 use super::steps::{OperationIds, Resumed, StepInput, record_failures};
 use super::{
     Diff, Expect, HostItems, Observation, Step, StepPlan, UnitJob, WaitingOn, desired, diff, preflight,
-    status, steps, summary,
+    retry, status, steps, summary,
 };
 use crate::facts::{Active, Load, Preflight, UnitFacts};
 
