@@ -20,7 +20,7 @@ use crate::controller::operation::Job;
 use crate::controller::operation::apply::{self, Wanted};
 use crate::controller::sections::{self, HostRead, replicated};
 use crate::execute::drift;
-use crate::guest::Guest;
+use crate::guest::{Guest, GuestAddress};
 use crate::plan::diff::DiffInput;
 use crate::plan::removal::WaitingOn;
 use crate::plan::{self, Changes, Diff, Observation, preflight, quantity, retry, summary};
@@ -47,18 +47,7 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
     content.removed = diff.changes.removed.iter().map(|i| i.id.clone()).collect();
     content.removed.sort();
     job.ctx.memory.set_audited(&uid, job.ctx.clock.now());
-    let pending = diff.pending.clone();
-    let who = identity(&read.head);
-    let answers = address.addresses.first();
-    job.ledger
-        .update(|status| {
-            status.pending_removal = pending;
-            status.host.get_or_insert(who);
-            if let (Some(vm), Some(answers)) = (&mut status.vm, answers) {
-                vm.address = Some(answers.to_string());
-            }
-        })
-        .await?;
+    note(job, &read, &diff, &address).await?;
     if findings.stop.as_ref().is_none_or(|stop| stop.harmless) {
         findings.stop = diff.waiting.as_ref().map(waiting).or(findings.stop.take());
     }
@@ -93,6 +82,22 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
         }
     }
     Ok(next(job, &twin, &read, &diff))
+}
+
+/// What a look leaves in status, whether or not something is to be done.
+async fn note(job: &Job<'_>, read: &HostRead, diff: &Diff, address: &GuestAddress) -> Result<(), Error> {
+    let pending = diff.pending.clone();
+    let who = identity(&read.head);
+    let answers = address.addresses.first();
+    job.ledger
+        .update(|status| {
+            status.pending_removal = pending;
+            status.host.get_or_insert(who);
+            if let (Some(vm), Some(answers)) = (&mut status.vm, answers) {
+                vm.address = Some(answers.to_string());
+            }
+        })
+        .await
 }
 
 /// Short and long form of what changed on the host.
