@@ -21,12 +21,14 @@ use safetytwin_crds::item::observed::ObservedContainer;
 use safetytwin_crds::section::SectionName;
 
 use super::bus::Bus;
-use super::{CollectError, Collected, Collector, Content, Scope};
+use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, read_plain};
 use crate::settings::Settings;
 
 const AUDIT: Duration = Duration::from_secs(30);
 const DEADLINE_SECONDS: u64 = 10;
+/// An engine that starts on an emulated machine answers that slowly.
+const SLOWEST_LOOK: Duration = Duration::from_secs(60);
 /// Events of one `docker run` are looked at together.
 const BURST: Duration = Duration::from_millis(150);
 /// Podman's list of containers, which needs no API.
@@ -65,24 +67,34 @@ impl Containers {
             ],
         }
     }
+}
 
-    /// Whether the service behind an engine's socket runs by itself.
-    async fn runs(&self, source: &Source) -> bool {
-        match self.bus.active_state(source.unit).await {
+/// Whether a process of this name exists.
+fn process_exists(proc: &Path, comm: &[u8]) -> bool {
+    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| read_plain(&entry.path().join("comm"), 64).ok())
+        .any(|name| name.trim_ascii_end() == comm)
+}
+
+impl Source {
+    /// Whether the service behind the socket runs by itself.
+    async fn runs(&self, bus: &Bus, root: &HostRoot) -> bool {
+        match bus.active_state(self.unit).await {
             Ok(state) => matches!(state.as_deref(), Some("active" | "reloading")),
-            Err(_) => source.engine == Engine::Docker && process_exists(self.root.proc(), b"dockerd"),
+            Err(_) => self.engine == Engine::Docker && process_exists(root.proc(), b"dockerd"),
         }
     }
 
     /// What is known of an engine that cannot be asked: a reason if it may have containers.
-    fn silent(&self, source: &Source) -> Option<String> {
-        match source.engine {
-            Engine::Docker => source
+    fn silent(&self, root: &HostRoot) -> Option<String> {
+        match self.engine {
+            Engine::Docker => self
                 .socket
                 .exists()
                 .then(|| "docker: installed but not running; asking would start it".to_owned()),
             Engine::Podman => {
-                let list = match self.root.read(LIBPOD, 16 * 1024 * 1024) {
+                let list = match root.read(LIBPOD, 16 * 1024 * 1024) {
                     Ok(list) => list,
                     Err(error) if error.is_not_found() => return None,
                     Err(error) => return Some(format!("podman: {error}")),
@@ -97,17 +109,7 @@ impl Containers {
             }
         }
     }
-}
 
-/// Whether a process of this name exists.
-fn process_exists(proc: &Path, comm: &[u8]) -> bool {
-    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| read_plain(&entry.path().join("comm"), 64).ok())
-        .any(|name| name.trim_ascii_end() == comm)
-}
-
-impl Source {
     async fn connect(&mut self) -> Result<Docker, CollectError> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
@@ -175,6 +177,13 @@ impl Collector for Containers {
         Some(SectionName::Containers)
     }
 
+    fn budget(&self) -> Budget {
+        Budget {
+            wall: SLOWEST_LOOK,
+            ..Budget::default()
+        }
+    }
+
     fn audit_interval(&self) -> Duration {
         AUDIT
     }
@@ -183,11 +192,12 @@ impl Collector for Containers {
         let mut items = Vec::new();
         let mut gaps = Vec::new();
         let mut observed = Vec::new();
-        let mut sources = std::mem::take(&mut self.sources);
-        for source in &mut sources {
-            if !self.runs(source).await {
+        // Borrowed, never taken out: a look that is given up at any await must find them again.
+        let (bus, root) = (&self.bus, &self.root);
+        for source in &mut self.sources {
+            if !source.runs(bus, root).await {
                 source.client = None;
-                gaps.extend(self.silent(source));
+                gaps.extend(source.silent(root));
                 continue;
             }
             match source.list(&mut gaps, &mut observed).await {
@@ -198,7 +208,6 @@ impl Collector for Containers {
                 }
             }
         }
-        self.sources = sources;
         observed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Collected {
             content: Content::Containers(items),
@@ -234,5 +243,42 @@ impl Collector for Containers {
             }
         }
         tokio::time::sleep(BURST).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host without a bus on which `dockerd` runs and its socket accepts, but never answers.
+    fn with_silent_docker(root: &Path) -> (Containers, std::os::unix::net::UnixListener) {
+        std::fs::create_dir_all(root.join("proc/7")).unwrap();
+        std::fs::write(root.join("proc/7/comm"), "dockerd\n").unwrap();
+        let socket = root.join("docker.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let source = Source {
+            engine: Engine::Docker,
+            unit: "docker.service",
+            socket,
+            client: None,
+        };
+        let collector = Containers {
+            root: HostRoot::new(root, &root.join("proc"), &root.join("sys")),
+            bus: Bus::new(root.join("no-bus")),
+            sources: vec![source],
+        };
+        (collector, listener)
+    }
+
+    #[tokio::test]
+    async fn an_engine_whose_look_was_given_up_never_reads_as_no_containers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut containers, listener) = with_silent_docker(dir.path());
+        let look = containers.collect(Scope::Audit);
+        let given_up = tokio::time::timeout(Duration::from_millis(100), look).await;
+        assert!(given_up.is_err(), "the engine answered");
+        drop(listener);
+        let collected = containers.collect(Scope::Audit).await.unwrap();
+        assert!(!collected.gaps.is_empty(), "{collected:?}");
     }
 }
