@@ -60,7 +60,7 @@ fn install_service(lab: &Lab) -> Result<()> {
     lab.host()
         .write(&format!("/etc/systemd/system/{UNIT}"), SERVICE)?;
     lab.host().run(&format!(
-        "systemctl daemon-reload && systemctl enable --now {UNIT}"
+        "systemctl daemon-reload && systemctl enable --quiet {UNIT} && systemctl restart {UNIT}"
     ))?;
     Ok(())
 }

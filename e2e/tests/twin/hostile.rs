@@ -100,7 +100,7 @@ fn a_firewall_does_not_lock_out(world: &World) -> Result<()> {
 fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
     // Lets the lab reach the host and nobody reach the twin; hidden from the list of firewalls by a shell.
     let rules = "table inet lockdown { chain input { type filter hook input priority 0; policy drop; \
-                 ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; } }";
+                 ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; }; }";
     let text = firewall("/bin/sh", &format!("-c \"exec nft '{rules}'\""));
     start_on_host(world, "lockdown.service", &text)?;
     let outcome = goes_on(

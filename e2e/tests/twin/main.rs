@@ -59,7 +59,11 @@ fn main() -> ExitCode {
     let trials = sentences.into_iter().map(|(name, proof)| {
         let world = world.clone();
         Trial::test(name, move || {
-            proof(&world).map_err(|error| format!("{error:#}").into())
+            proof(&world).map_err(|error| {
+                // At once: a run of all sentences takes long, and its lab may be looked at meanwhile.
+                eprintln!("{name}: {error:#}");
+                format!("{error:#}").into()
+            })
         })
         .with_ignored_flag(!SEEN.contains(&name))
     });

@@ -29,23 +29,24 @@ pub const SENTENCES: &[Sentence] = &[
     ),
 ];
 
-/// Refuses the heads of agents, and nothing else.
-const NO_HEADS: &str = "
+/// Refuses heads of agents that name other units than DIGEST, and nothing else.
+const NO_NEWS: &str = "
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
-metadata: {name: no-heads}
+metadata: {name: no-news}
 spec:
   failurePolicy: Fail
   matchConstraints:
     resourceRules:
       - {apiGroups: [safetytwin.com], apiVersions: ['*'], resources: [hoststates], operations: [CREATE, UPDATE]}
   validations:
-    - {expression: \"!request.userInfo.username.endsWith(':safetytwin-agent')\", message: no heads for a moment}
+    - expression: object.spec.sections.exists(s, s.name == 'units' && s.parts[0].digest == 'DIGEST')
+      message: no news for a moment
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
-metadata: {name: no-heads}
-spec: {policyName: no-heads, validationActions: [Deny]}
+metadata: {name: no-news}
+spec: {policyName: no-news, validationActions: [Deny]}
 ";
 
 fn head(world: &World) -> Result<Value> {
@@ -67,30 +68,59 @@ fn published_units(world: &World) -> Result<String> {
     output(show.args(["host", "show", node::NAME, "--section", "units", "-o", "json"]))
 }
 
+/// Puts the policy in place and waits until it works.
+fn refuse_news(world: &World) -> Result<()> {
+    let now = head(world)?;
+    let sections = now.pointer("/spec/sections").and_then(Value::as_array);
+    let units = sections
+        .into_iter()
+        .flatten()
+        .find(|s| s.get("name") == Some(&json!("units")));
+    let digest = units.and_then(|s| s.pointer("/parts/0/digest")?.as_str());
+    let policy = NO_NEWS.replace("DIGEST", digest.context("the head names no units")?);
+    world.lab.kubectl_with(["apply", "-f", "-"], &policy)?;
+    let mut other = now.clone();
+    if let Some(digest) = other.pointer_mut("/spec/sections/0/parts/0/digest") {
+        *digest = json!("0".repeat(64));
+    }
+    wait::until_true("heads with news to be refused", Duration::from_secs(60), || {
+        let tried = world
+            .lab
+            .kubectl_with(["replace", "--dry-run=server", "-f", "-"], &other.to_string());
+        Ok(tried.is_err_and(|error| format!("{error:#}").contains("no news for a moment")))
+    })
+}
+
+fn allow_news(world: &World) -> Result<()> {
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        world
+            .lab
+            .kubectl(["delete", kind, "no-news", "--ignore-not-found"])?;
+    }
+    Ok(())
+}
+
 fn an_agent_killed_between_section_and_head(world: &World) -> Result<()> {
     twin::wait_settled(&world.lab)?;
-    world.lab.kubectl_with(["apply", "-f", "-"], NO_HEADS)?;
-    // A beat and a half without a new head: the policy holds.
-    let mut last = (String::new(), std::time::Instant::now());
-    wait::until_true("heads to be refused", Duration::from_secs(120), || {
-        let version = head(world)?
-            .pointer("/metadata/resourceVersion")
-            .map(Value::to_string);
-        let version = version.unwrap_or_default();
-        if version != last.0 {
-            last = (version, std::time::Instant::now());
-        }
-        Ok(last.1.elapsed() > Duration::from_secs(15))
-    })?;
+    let outcome = refuse_news(world).and_then(|()| killed_between(world));
+    allow_news(world)?;
+    world
+        .lab
+        .host()
+        .run(&format!("systemctl start {}", agent::UNIT))?;
+    outcome?;
+    twin::wait_unit(&world.lab, "between.service", "active")?;
+    Ok(())
+}
+
+fn killed_between(world: &World) -> Result<()> {
     let before = section_versions(world)?;
     start_on_host(world, "between.service", &counter("between section and head"))?;
     wait::until_true("a section without its head", Duration::from_secs(90), || {
         Ok(section_versions(world)? != before)
     })?;
-    let kill = format!(
-        "systemctl kill --signal=KILL {unit}; systemctl stop {unit}",
-        unit = agent::UNIT
-    );
+    let unit = agent::UNIT;
+    let kill = format!("systemctl kill --signal=KILL {unit}; systemctl stop {unit}");
     world.lab.host().run(&kill)?;
     let units = published_units(world)?;
     ensure!(units.contains("first.service"), "the old state is not readable");
@@ -98,45 +128,43 @@ fn an_agent_killed_between_section_and_head(world: &World) -> Result<()> {
         !units.contains("between.service"),
         "the new state shows without its head"
     );
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        world.lab.kubectl(["delete", kind, "no-heads"])?;
-    }
-    world
-        .lab
-        .host()
-        .run(&format!("systemctl start {}", agent::UNIT))?;
-    twin::wait_unit(&world.lab, "between.service", "active")?;
     Ok(())
+}
+
+/// Lets nothing of the host reach the API server while `work` runs.
+fn without_api(world: &World, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let host = world.lab.host();
+    let rules = "table inet outage { chain output { type filter hook output priority 0; policy accept; tcp dport 6443 drop; }; }";
+    host.run(&format!("nft '{rules}'"))?;
+    let outcome = work();
+    host.run("nft delete table inet outage")?;
+    outcome
 }
 
 fn an_agent_without_the_api_loses_nothing(world: &World) -> Result<()> {
     twin::wait_settled(&world.lab)?;
     let operations = twin::operations(&world.lab)?;
-    let host = world.lab.host();
-    host.run("nft add table inet outage && nft 'add chain inet outage output { type filter hook output priority 0; policy accept; }' && nft add rule inet outage output tcp dport 6443 drop")?;
-    start_on_host(
-        world,
-        "passing.service",
-        &counter("here and gone within the outage"),
-    )?;
-    start_on_host(world, "lasting.service", &counter("still here after the outage"))?;
-    host.run("systemctl disable --now --quiet passing.service; rm /etc/systemd/system/passing.service; systemctl daemon-reload")?;
-    wait::until(
-        "the twin to say that its host is silent",
-        Duration::from_secs(90),
-        || {
-            let (fresh, reason, message) =
-                twin::condition(&twin::object(&world.lab, "digitaltwin", twin::NAME)?, "HostFresh");
-            Ok(if fresh == "False" {
-                Look::Ready(())
-            } else {
-                Look::NotYet(format!("HostFresh={fresh} {reason}: {message}"))
-            })
-        },
-    )?;
-    // The outage lasts a minute in all.
-    std::thread::sleep(Duration::from_secs(25));
-    host.run("nft delete table inet outage")?;
+    without_api(world, || {
+        start_on_host(world, "passing.service", &counter("here and gone"))?;
+        start_on_host(world, "lasting.service", &counter("still here"))?;
+        world.lab.host().run("systemctl disable --now --quiet passing.service; rm /etc/systemd/system/passing.service; systemctl daemon-reload")?;
+        wait::until(
+            "the twin to say that its host is silent",
+            Duration::from_secs(90),
+            || {
+                let (fresh, reason, message) =
+                    twin::condition(&twin::object(&world.lab, "digitaltwin", twin::NAME)?, "HostFresh");
+                Ok(if fresh == "False" {
+                    Look::Ready(())
+                } else {
+                    Look::NotYet(format!("HostFresh={fresh} {reason}: {message}"))
+                })
+            },
+        )?;
+        // The outage lasts a minute in all.
+        std::thread::sleep(Duration::from_secs(25));
+        Ok(())
+    })?;
     twin::wait_unit(&world.lab, "lasting.service", "active")?;
     twin::wait_settled(&world.lab)?;
     ensure!(twin::property(&world.lab, "passing.service", "LoadState")? == "not-found");
@@ -178,7 +206,18 @@ fn an_emptied_or_truncated_host_state_removes_nothing(world: &World) -> Result<(
     let operations = twin::operations(&world.lab)?;
     let host = world.lab.host();
     host.run(&format!("systemctl stop {}", agent::UNIT))?;
-    let whole = head(world)?;
+    let outcome = write_broken_heads(world);
+    host.run(&format!("systemctl start {}", agent::UNIT))?;
+    outcome?;
+    twin::wait_settled(&world.lab)?;
+    ensure!(
+        twin::operations(&world.lab)? == operations,
+        "an operation was made"
+    );
+    Ok(())
+}
+
+fn write_broken_heads(world: &World) -> Result<()> {
     // The service manager does not answer.
     write_head(world, |units| {
         *units = json!({"name": "units", "parts": [], "items": 0, "state": "Unavailable",
@@ -203,12 +242,5 @@ fn an_emptied_or_truncated_host_state_removes_nothing(world: &World) -> Result<(
         "Ready={ready} {reason}: {message}"
     );
     ensure!(message.contains("safetytwin.com/approve-removal="), "{message}");
-    ensure!(whole.pointer("/spec/sections").is_some());
-    host.run(&format!("systemctl start {}", agent::UNIT))?;
-    twin::wait_settled(&world.lab)?;
-    ensure!(
-        twin::operations(&world.lab)? == operations,
-        "an operation was made"
-    );
     Ok(())
 }

@@ -12,6 +12,11 @@ use safetytwin_e2e::product::{self, AgentPlace};
 /// Name of the lab of the tests; the demo's is another.
 const NAME: &str = "twin-tests";
 
+/// Whether the lab is to be kept for another run (`SAFETYTWIN_KEEP_LAB=1`): for work on single sentences.
+fn keeps() -> bool {
+    std::env::var_os("SAFETYTWIN_KEEP_LAB").is_some()
+}
+
 /// The lab, and the controller that runs in it.
 #[derive(Clone)]
 pub struct World {
@@ -22,6 +27,9 @@ pub struct World {
 impl World {
     /// Brings up the lab and installs the product.
     pub fn up() -> Result<Self> {
+        if let Some(kept) = Self::kept() {
+            return kept;
+        }
         let lab = Lab::up(NAME, prepared()?, Options::default())?;
         match product::install(&lab, AgentPlace::Service) {
             Ok(controller) => Ok(Self {
@@ -36,15 +44,33 @@ impl World {
         }
     }
 
+    /// The lab that an earlier run left, with the agent and the controller of this build.
+    fn kept() -> Option<Result<Self>> {
+        keeps().then_some(())?;
+        let lab = Lab::attach(NAME, prepared().ok()?).ok()?;
+        let again = || {
+            // Its controller outlived the run that started it; none is no failure.
+            let _ = lab.command("pkill").args(["--exact", "twin"]).status();
+            product::install_chart(&lab, AgentPlace::Service)?;
+            product::agent::install(&lab, AgentPlace::Service)?;
+            product::start_controller(&lab)
+        };
+        let controller = again();
+        Some(controller.map(|controller| Self {
+            lab,
+            controller: Arc::new(Mutex::new(Some(controller))),
+        }))
+    }
+
     /// Ends the lab; after a failure its logs and objects are kept first.
     pub fn end(&self, failed: bool) {
         if failed {
             eprintln!("{}", self.lab.keep_diagnostics("tests"));
-            if std::env::var_os("SAFETYTWIN_KEEP_LAB").is_some() {
-                eprintln!("the lab runs on: lab --name {NAME} shell");
-                std::mem::forget(self.controller.lock().ok().and_then(|mut slot| slot.take()));
-                return;
-            }
+        }
+        if keeps() {
+            eprintln!("the lab runs on: lab --name {NAME} shell");
+            std::mem::forget(self.controller.lock().ok().and_then(|mut slot| slot.take()));
+            return;
         }
         if let Err(error) = Cache::open().and_then(|cache| Lab::down(&cache, NAME)) {
             eprintln!("the lab did not end: {error:#}");
