@@ -34,7 +34,7 @@ fn a_container_runs_in_the_twin(world: &World) -> Result<()> {
         "-i",
         "/usr/share/lab/busybox.tar",
     ])?;
-    host.run("docker run -d --name web --label tier=front -m 64m localhost/busybox:1 httpd -f -p 8080")?;
+    host.run("docker rm -f web 2> /dev/null; docker run -d --name web --label tier=front -m 64m localhost/busybox:1 httpd -f -p 8080")?;
     wait::until_true("the container in the twin", Duration::from_secs(180), || {
         let words = ["/usr/bin/docker", "ps", "--format", "{{.Names}} {{.Image}}"];
         Ok(twin::guest(&world.lab, twin::NAME)?
@@ -54,7 +54,7 @@ fn a_container_runs_in_the_twin(world: &World) -> Result<()> {
 }
 
 fn a_container_without_image_is_named(world: &World) -> Result<()> {
-    world.lab.host().run("docker tag localhost/busybox:1 localhost/only-here:1 && docker run -d --name lonely localhost/only-here:1 sleep 100000")?;
+    world.lab.host().run("docker tag localhost/busybox:1 localhost/only-here:1 && { docker rm -f lonely 2> /dev/null; docker run -d --name lonely localhost/only-here:1 sleep 100000; }")?;
     wait::until("the container's reason", Duration::from_secs(120), || {
         let twin = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
         twin::expect_not_replicated(&twin, "container/docker:lonely", "MissingImage").map(wait::Look::Ready)

@@ -88,7 +88,11 @@ impl Signals {
             let stream = MessageStream::for_match_rule(rule, connection, None).await;
             streams.push(stream.map_err(fail)?);
         }
-        bus::manage(connection, "Subscribe", &()).await?;
+        match bus::manage(connection, "Subscribe", &()).await {
+            // By an earlier attempt on this connection whose answer came too late.
+            Err(error) if is_named(&error, "org.freedesktop.systemd1.AlreadySubscribed") => {}
+            answer => drop(answer?),
+        }
         let shared = Arc::<Shared>::default();
         let task = tokio::spawn(drain(streams, shared.clone())).abort_handle();
         Ok(Self { shared, task })
@@ -128,6 +132,11 @@ impl Signals {
             bell.await;
         }
     }
+}
+
+/// Whether the service manager refused a call with this D-Bus error.
+fn is_named(error: &CollectError, expected: &str) -> bool {
+    matches!(error, CollectError::Bus { source: zbus::Error::MethodError(name, _, _), .. } if name.as_str() == expected)
 }
 
 async fn drain(streams: Vec<MessageStream>, shared: Arc<Shared>) {
