@@ -1,15 +1,18 @@
 //! The command line: one verb per file, each with its arguments and its `run`.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
-//! 2 wrong use (clap). A reader that goes away (`| head`) is no failure.
+//! 2 wrong use (clap); `twin ssh` has ssh's. A reader that goes away (`| head`) is no failure.
 
 mod client;
 mod completion;
 mod controller;
 mod crds;
+mod forward;
+mod guest;
 mod host;
 pub mod output;
 mod plan;
+mod ssh;
 mod status;
 mod uninstall_check;
 
@@ -48,6 +51,10 @@ enum Verb {
     /// Shows hosts and what they run.
     #[command(subcommand)]
     Host(host::Verb),
+    /// Runs a shell or a command in a twin.
+    Ssh(ssh::Args),
+    /// Forwards local ports to ports of a twin.
+    Forward(forward::Args),
     /// Prints the CustomResourceDefinitions.
     Crds(crds::Args),
     /// Fails while twins exist, naming them.
@@ -66,38 +73,45 @@ pub fn main() -> ExitCode {
         Verb::Controller(_) => "info",
         _ => "warn",
     };
+    let failed = match cli.verb {
+        Verb::Ssh(_) => ExitCode::from(ssh::FAILED),
+        _ => ExitCode::FAILURE,
+    };
     telemetry::init(level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: failed to start threads: {error}");
-            return ExitCode::FAILURE;
+            return failed;
         }
     };
     match runtime.block_on(run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failed
         }
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let cluster = client::Cluster {
         kubeconfig: cli.kubeconfig,
         namespace: cli.namespace,
     };
     match cli.verb {
-        Verb::Controller(args) => controller::run(args, cluster).await,
-        Verb::Plan(args) => plan::run(&args, cli.output),
-        Verb::Status(args) => status::run(args, &cluster, cli.output).await,
-        Verb::Host(verb) => host::run(verb, &cluster, cli.output).await,
-        Verb::Crds(args) => crds::run(&args, cli.output),
-        Verb::UninstallCheck(args) => uninstall_check::run(&args, &cluster).await,
-        Verb::Completion(args) => completion::run(&args),
+        Verb::Controller(args) => controller::run(args, cluster).await?,
+        Verb::Plan(args) => plan::run(&args, cli.output)?,
+        Verb::Status(args) => status::run(args, &cluster, cli.output).await?,
+        Verb::Host(verb) => host::run(verb, &cluster, cli.output).await?,
+        Verb::Ssh(args) => return ssh::run(args, &cluster).await,
+        Verb::Forward(args) => forward::run(args, &cluster).await?,
+        Verb::Crds(args) => crds::run(&args, cli.output)?,
+        Verb::UninstallCheck(args) => uninstall_check::run(&args, &cluster).await?,
+        Verb::Completion(args) => completion::run(&args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

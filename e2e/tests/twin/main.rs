@@ -9,6 +9,7 @@ mod faults;
 mod following;
 mod hostile;
 mod outages;
+mod reaching;
 mod refusals;
 mod restoring;
 mod world;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let sentences: Vec<Sentence> = [
         following::SENTENCES,
+        reaching::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,

@@ -8,17 +8,13 @@ use safetytwin_crds::digitaltwin::VmStatus;
 use safetytwin_crds::twinclass::quantity_bytes;
 use safetytwin_crds::{DigitalTwin, TwinClass};
 
+use super::access::Access;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::keys::{self, TwinKeys};
 use crate::controller::{class, ports::Site};
 use crate::guest::{GuestAddress, GuestDoor};
 use crate::vm::{Seed, TwinVm, VmFacts, VmOrigin, VmSpec};
-
-/// Port of sshd in a twin.
-const SSH_PORT: u16 = 22;
-/// Login of twins that we make.
-const LOGIN: &str = "root";
 
 /// A twin's VM and how to get into it.
 pub struct Home {
@@ -32,7 +28,7 @@ pub struct Home {
     pub keys: TwinKeys,
     /// The way to the guest.
     pub door: Arc<dyn GuestDoor>,
-    user: String,
+    access: Access,
 }
 
 impl Home {
@@ -40,45 +36,29 @@ impl Home {
     pub async fn open(ctx: &Context, twin: &DigitalTwin, class: &TwinClass) -> Result<Self, Error> {
         let uid = uid_of(twin)?;
         let mut site = class::site(ctx, class).await?;
-        let keys = match &site.libvirt.adopt {
-            None => keys::ensure(&ctx.client, &ctx.namespace, &twin.name_any(), &uid).await?,
-            Some(adopt) => adopted_keys(ctx, &adopt.key_ref.name).await?,
+        let access = Access::of(&uid, class);
+        let keys = if access.adopted {
+            adopted_keys(ctx, &access.secret).await?
+        } else {
+            keys::ensure(&ctx.client, &ctx.namespace, &twin.name_any(), &uid).await?
         };
         let frozen = frozen(twin, &uid, &site);
         site.libvirt.uri.clone_from(&frozen.uri);
         site.libvirt.pool.clone_from(&frozen.pool);
         let spec = vm_spec(twin, &uid, class, &frozen, &keys);
-        let user = site
-            .libvirt
-            .adopt
-            .as_ref()
-            .map_or(LOGIN, |a| a.user.as_str())
-            .to_owned();
         Ok(Self {
             class: class.clone(),
             vm: ctx.hypervisors.vm(&site, spec).await?,
             frozen,
             keys,
             door: ctx.memory.door(&uid, ctx.doors.as_ref()),
-            user,
+            access,
         })
     }
 
     /// Where the guest is now. The address that answered last is tried first.
     pub fn address(&self, facts: &VmFacts) -> GuestAddress {
-        let mut addresses = facts.addresses.clone();
-        let last = self.frozen.address.as_ref().and_then(|a| a.parse().ok());
-        if let Some(last) = last {
-            addresses.retain(|a| *a != last);
-            addresses.insert(0, last);
-        }
-        GuestAddress {
-            addresses,
-            port: SSH_PORT,
-            user: self.user.clone(),
-            private_key: self.keys.login.clone(),
-            host_key: self.keys.host_public.clone(),
-        }
+        self.access.address(&self.keys, &self.frozen, &facts.addresses)
     }
 }
 

@@ -3,6 +3,7 @@
 //! One reconcile holds the twin's lock. What is begun is finished first; then the twin is settled
 //! (nothing changed: no SSH byte, no write), waits (with a reason), or is worked on.
 
+pub mod access;
 pub mod conditions;
 pub mod delete;
 pub mod gather;

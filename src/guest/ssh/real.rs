@@ -9,7 +9,7 @@ use safetytwin_crds::names::UnitName;
 use safetytwin_crds::revision::DesiredFile;
 
 use super::SshDoor;
-use super::interactive::Forward;
+use super::interactive::{Ended, Forward, PortPair, run};
 use crate::guest::{Guest, GuestAddress, GuestDoor, GuestError, JobKind, conformance};
 
 const HOW: &str = "no guest: run `lab scratch NAME` and set SAFETYTWIN_GUEST_ADDRESS, _KEY and _HOST_KEY";
@@ -93,13 +93,25 @@ async fn twenty_new_units_are_pushed_at_once() {
 async fn a_local_port_leads_into_the_guest() {
     use tokio::io::AsyncReadExt as _;
 
-    let forward = Forward::open(&address(), 0, 22).await.unwrap();
-    let local = forward.local_address().unwrap();
+    let pair = PortPair { local: 0, guest: 22 };
+    let forward = Forward::open(&address(), &[pair]).await.unwrap();
+    let local = forward.ports()[0].0;
     assert!(local.ip().is_loopback());
-    let serving = tokio::spawn(forward.serve());
-    let mut stream = tokio::net::TcpStream::connect(local).await.unwrap();
-    let mut greeting = [0_u8; 8];
-    stream.read_exact(&mut greeting).await.unwrap();
-    assert_eq!(&greeting, b"SSH-2.0-");
-    serving.abort();
+    let greeted = async {
+        let mut stream = tokio::net::TcpStream::connect(local).await.unwrap();
+        let mut greeting = [0_u8; 8];
+        stream.read_exact(&mut greeting).await.unwrap();
+        greeting
+    };
+    tokio::select! {
+        error = forward.serve() => panic!("{error}"),
+        greeting = greeted => assert_eq!(&greeting, b"SSH-2.0-"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a guest: lab scratch"]
+async fn a_command_runs_in_the_guest_and_its_status_comes_back() {
+    let ended = run(&address(), Some(b"test $(id -u) = 0 && exit 7".to_vec()), false).await;
+    assert_eq!(ended.unwrap(), Ended::Status(7));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use russh::client::{self, Handle};
 use russh::keys::ssh_key::{HashAlg, PublicKey};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, Disconnect, Preferred};
+use russh::{Channel, ChannelOpenFailure, Disconnect, Preferred};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -73,7 +73,15 @@ impl Session {
             .map_err(|error| match error {
                 russh::Error::ChannelOpenFailure(reason) => GuestError::Failed {
                     call,
-                    message: format!("the guest refuses port {port}: {reason:?}"),
+                    message: match reason {
+                        ChannelOpenFailure::ConnectFailed => {
+                            format!("nothing listens on port {port} of its loopback")
+                        }
+                        ChannelOpenFailure::AdministrativelyProhibited => {
+                            "its sshd does not allow it: authorized_keys must say port-forwarding".into()
+                        }
+                        reason => format!("port {port} is refused: {reason:?}"),
+                    },
                 },
                 error => lost(call, error),
             })
@@ -81,6 +89,13 @@ impl Session {
 
     pub(super) fn is_open(&self) -> bool {
         !self.handle.is_closed() && !self.meter.lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the end of the connection; looks once a second.
+    pub(super) async fn ended(&self) {
+        while self.is_open() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Says goodbye; a peer that is gone already does not matter.
