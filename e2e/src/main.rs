@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use safetytwin_e2e::cache::Cache;
 use safetytwin_e2e::images;
 use safetytwin_e2e::lab::{DEFAULT_NAME, Lab, Options};
-use safetytwin_e2e::prepare::{packages, preconditions, prepare, prepared};
+use safetytwin_e2e::prepare::{alone, packages, preconditions, prepare, prepared};
 
 /// A real control plane, node, hypervisor and network in namespaces of their own.
 #[derive(Parser)]
@@ -132,8 +132,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 fn make_images(repository: Option<&str>) -> Result<()> {
     let release = preconditions::check()?;
     let cache = Cache::open()?;
+    let binaries = images::compile(true)?;
+    let _alone = alone(&cache)?;
     packages::install_missing(&cache, &release)?;
-    let archives = images::build(&cache, &release, &images::compile(true)?)?;
+    let archives = images::build(&cache, &release, &binaries)?;
     println!("agent:      {}", archives.agent.display());
     println!("controller: {}", archives.controller.display());
     repository.map_or(Ok(()), |repository| images::push(&cache, repository))
