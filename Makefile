@@ -11,6 +11,8 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 LAB = cargo run -q -p safetytwin-e2e --bin lab --
 # The lab that tests share; it ends with them.
 TEST_LAB := safetytwin-test
+# Where `make bench` leaves its figures.
+FIGURES := $(CURDIR)/target/figures
 # Repository that `make images` pushes to; empty keeps the images on this machine.
 PUSH ?=
 
@@ -65,8 +67,19 @@ generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
 	@cargo run -q -p safetytwin-crds --example crdgen
 
 .PHONY: bench
-bench: cargo ## Figures: diff, rendering, digests
-	$(call stage,micro benchmarks,cargo bench -q -p safetytwin)
+bench: bench-fast ## Figures of the whole loop on real parts too, each beside a peer's (root, 15 minutes)
+	$(call stage,release build,cargo build -q --release --workspace --bins --features safetytwin/libvirt)
+	$(call stage,figures of the whole loop,target/release/lab bench --json $(FIGURES)/loop.json)
+
+.PHONY: bench-fast
+bench-fast: cargo ## Figures of diff, rendering and digests
+	@mkdir -p $(FIGURES)
+	$(call stage,micro benchmarks,SAFETYTWIN_FIGURES=$(FIGURES)/pure.json cargo bench -q -p safetytwin)
+	@$(LAB) figures $(FIGURES)/pure.json
+
+.PHONY: bench-doc
+bench-doc: bench ## Measures, and writes the figures into docs/performance.md
+	@$(LAB) figures $(FIGURES)/pure.json $(FIGURES)/loop.json --write docs/performance.md
 
 .PHONY: images
 images: cargo ## Container images of agent and controller; PUSH=registry/name also pushes them

@@ -5,7 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::command::append;
+use crate::progress::note;
+
+/// Held by one process at a time; given back when dropped, also when the process dies.
+pub type Lock = Flock<std::fs::File>;
 
 /// The cache directory of the lab.
 #[derive(Debug, Clone)]
@@ -61,6 +69,24 @@ impl Cache {
     pub fn failed(&self) -> PathBuf {
         self.root.join("failed")
     }
+
+    /// Takes the lock `FILE.lock` below the cache; while another process has it, says once that it waits for
+    /// `whom`.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked.
+    pub fn lock(&self, file: &str, whom: &str) -> Result<Lock> {
+        let path = self.root.join(format!("{file}.lock"));
+        let failed = |error: Errno| anyhow!("failed to lock {}: {error}", path.display());
+        match Flock::lock(append(&path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) => {
+                note(&format!("waiting for {whom} ({})", path.display()));
+                Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error))
+            }
+            Err((_, error)) => Err(failed(error)),
+        }
+    }
 }
 
 /// The first 12 hex digits of a digest over `parts`, each bounded by its length: the key of a recipe.
@@ -100,6 +126,24 @@ mod tests {
     fn the_key_of_a_recipe_depends_on_where_its_parts_end() {
         assert_ne!(recipe_key(["ab", "c"]), recipe_key(["a", "bc"]));
         assert_eq!(recipe_key(["ab", "c"]).len(), 12);
+    }
+
+    #[test]
+    fn a_lock_is_for_one_at_a_time_and_comes_free_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache {
+            root: dir.path().to_owned(),
+        };
+        let first = cache.lock("prepare", "nobody").unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(cache.lock("prepare", "the first").map(drop)));
+            let early = receiver.recv_timeout(std::time::Duration::from_millis(100));
+            assert!(early.is_err(), "two had the lock");
+            drop(first);
+            let second = receiver.recv_timeout(std::time::Duration::from_secs(20));
+            second.unwrap().unwrap();
+        });
     }
 
     #[test]

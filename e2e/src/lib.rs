@@ -5,6 +5,7 @@
 //! an administrator's libvirt is never touched.
 
 pub mod api_server;
+pub mod bench;
 pub mod cache;
 pub mod command;
 pub mod demo;

@@ -2,24 +2,27 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use safetytwin_e2e::bench::sheet::{Sheet, list, placed};
+use safetytwin_e2e::bench::{self, machine::machine};
 use safetytwin_e2e::cache::Cache;
 use safetytwin_e2e::images;
 use safetytwin_e2e::lab::{DEFAULT_NAME, Lab, Options};
-use safetytwin_e2e::prepare::{packages, preconditions, prepare, prepared};
+use safetytwin_e2e::prepare::{alone, packages, preconditions, prepare, prepared};
 
 /// A real control plane, node, hypervisor and network in namespaces of their own.
 #[derive(Parser)]
 #[command(name = "lab")]
 struct Arguments {
-    /// Name of the lab; labs of different names run side by side.
-    #[arg(long, global = true, default_value = DEFAULT_NAME)]
-    name: String,
+    /// Name of the lab; labs of different names run side by side. Without it safetytwin-lab, for `bench`
+    /// safetytwin-bench.
+    #[arg(long, global = true)]
+    name: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -30,6 +33,24 @@ enum Verb {
     Prepare,
     /// Shows the whole loop on real parts, and leaves it running.
     Demo,
+    /// Measures the whole loop in a lab of its own, about 15 minutes, and ends it.
+    Bench {
+        /// Samples of each change and each point.
+        #[arg(long, default_value_t = 7)]
+        samples: usize,
+        /// File that gets the figures and all samples as JSON.
+        #[arg(long, default_value = "target/figures/loop.json")]
+        json: PathBuf,
+    },
+    /// Prints figures that were measured before, or writes them into a page.
+    Figures {
+        /// Files of `cargo bench` and `lab bench`.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// A page with markers, such as docs/performance.md; gets the tables and this machine's description.
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
     /// Starts the lab, after preparing what is missing.
     Up {
         /// Without the monitored host.
@@ -80,14 +101,28 @@ enum Verb {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
-    let name = arguments.name.as_str();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let name = arguments.name.as_deref().unwrap_or(DEFAULT_NAME);
     match arguments.verb {
         Verb::Prepare => {
             prepare()?;
         }
         Verb::Demo => safetytwin_e2e::demo::run(name)?,
+        Verb::Bench { samples, json } => {
+            let name = arguments.name.as_deref().unwrap_or(bench::NAME);
+            bench::run(name, samples, &json)?;
+        }
+        Verb::Figures { files, write } => figures(&files, write.as_deref())?,
         Verb::Up { no_node, api_only } => {
             let options = Options {
                 node: !no_node && !api_only,
@@ -120,11 +155,31 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn figures(files: &[PathBuf], page: Option<&Path>) -> Result<()> {
+    let sheets = files.iter().map(|file| Sheet::load(file));
+    let sheets = sheets.collect::<Result<Vec<_>>>()?;
+    let Some(page) = page else {
+        for sheet in &sheets {
+            println!("{}", sheet.table());
+        }
+        return Ok(());
+    };
+    let mut text =
+        std::fs::read_to_string(page).with_context(|| format!("failed to read {}", page.display()))?;
+    text = placed(&text, "machine", &list(&machine()))?;
+    for sheet in &sheets {
+        text = placed(&text, &sheet.name, &sheet.markdown())?;
+    }
+    std::fs::write(page, text).with_context(|| format!("failed to write {}", page.display()))
+}
+
 fn make_images(repository: Option<&str>) -> Result<()> {
     let release = preconditions::check()?;
     let cache = Cache::open()?;
+    let binaries = images::compile(true)?;
+    let _alone = alone(&cache)?;
     packages::install_missing(&cache, &release)?;
-    let archives = images::build(&cache, &release, &images::compile(true)?)?;
+    let archives = images::build(&cache, &release, &binaries)?;
     println!("agent:      {}", archives.agent.display());
     println!("controller: {}", archives.controller.display());
     repository.map_or(Ok(()), |repository| images::push(&cache, repository))

@@ -1,6 +1,4 @@
 //! When a change of the host was published, preceded by a snapshot, and active in the twin: one clock for all.
-//!
-//! Also what the benchmark of the whole loop measures.
 
 use std::time::{Duration, Instant};
 

@@ -24,12 +24,25 @@ impl Lab {
         T: Send,
         F: Future<Output = Result<T>>,
     {
-        let run = || -> Result<T> {
-            self.namespaces.enter_network()?;
+        self.in_network(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(async { work(self.client().await?).await })
+        })
+    }
+
+    /// Runs `work` on a thread inside the lab's network: the sockets that it opens are the lab's.
+    ///
+    /// # Errors
+    /// The lab is gone, or `work` fails.
+    ///
+    /// # Panics
+    /// As `work` does.
+    pub fn in_network<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let run = || -> Result<T> {
+            self.namespaces.enter_network()?;
+            work()
         };
         std::thread::scope(|scope| match scope.spawn(run).join() {
             Ok(result) => result,

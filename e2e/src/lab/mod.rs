@@ -24,9 +24,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Lock};
 use crate::command::{append, output, output_within};
 use crate::prepare::Prepared;
 use crate::progress::{note, stage};
@@ -308,11 +307,9 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// One process at a time starts or ends a lab.
-fn lock(cache: &Cache, name: &str) -> Result<Flock<std::fs::File>> {
-    let path = cache.root().join("labs").join(format!("{name}.lock"));
-    let file = append(&path)?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| anyhow::anyhow!("failed to lock: {error}"))
+fn lock(cache: &Cache, name: &str) -> Result<Lock> {
+    let whom = format!("another start or end of the lab {name}");
+    cache.lock(&format!("labs/{name}"), &whom)
 }
 
 fn remove(cache: &Cache, name: &str) -> Result<()> {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Lock};
 use crate::progress::{note, stage};
 use acceleration::Acceleration;
 use control_plane::ControlPlane;
@@ -51,6 +51,7 @@ impl Prepared {
 pub fn prepare() -> Result<Prepared> {
     let release = preconditions::check()?;
     let cache = Cache::open()?;
+    let _alone = alone(&cache)?;
     packages::install_missing(&cache, &release)?;
     let control_plane = ControlPlane::new(&cache)?;
     let sources = debian::Sources::of_this_machine(&release)?;
@@ -77,6 +78,14 @@ pub fn prepare() -> Result<Prepared> {
         twin,
         acceleration,
     })
+}
+
+/// One process at a time installs and builds: what one made, the next finds.
+///
+/// # Errors
+/// The lock file cannot be made.
+pub fn alone(cache: &Cache) -> Result<Lock> {
+    cache.lock("prepare", "another `lab prepare` on this machine")
 }
 
 /// What `prepare` made earlier, without making anything.

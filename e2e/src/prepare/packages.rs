@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -66,7 +66,7 @@ pub fn install_missing(cache: &Cache, release: &Release) -> Result<()> {
             note(&format!("package source of the backports: {}", file.display()));
         }
     }
-    stage("package lists", || run_logged(apt().arg("update"), &log))?;
+    stage("package lists", || update(cache))?;
     if !backports.is_empty() {
         let suite = format!("{}-backports", release.codename);
         stage("libvirt and QEMU from the backports", || {
@@ -79,12 +79,41 @@ pub fn install_missing(cache: &Cache, release: &Release) -> Result<()> {
     Ok(())
 }
 
+/// Longest wait for another apt, such as the machine's own nightly one.
+const OTHER_APT: Duration = Duration::from_secs(600);
+
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command
         .args(["--yes", "--no-install-recommends"])
-        .env("DEBIAN_FRONTEND", "noninteractive");
+        .arg(format!("--option=DPkg::Lock::Timeout={}", OTHER_APT.as_secs()))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C.UTF-8");
     command
+}
+
+/// `DPkg::Lock::Timeout` (apt.conf(5)) covers dpkg's lock, not that of the package lists.
+fn update(cache: &Cache) -> Result<()> {
+    let deadline = Instant::now() + OTHER_APT;
+    let mut told = false;
+    loop {
+        // Emptied, so that the end of the log is what this attempt said.
+        let log = fresh_log(cache, "package-lists")?;
+        match run_logged(apt().arg("update"), &log) {
+            Err(error) if is_locked(&error.to_string()) && Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    note("another apt holds the package lists; waiting for it");
+                }
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// What apt says when another one holds a lock; not translated, because the locale is set to C by [`apt`].
+fn is_locked(said: &str) -> bool {
+    said.contains("Could not get lock")
 }
 
 fn missing<'a>(wanted: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<&'a str>> {
@@ -113,4 +142,19 @@ fn installed(name: &str, least: &str) -> Result<bool> {
     }
     let compare = ["--compare-versions", version, "ge", least];
     Ok(finish_within(Command::new("dpkg").args(compare), &[], limit)?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_told_from_other_failures() {
+        let held = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 4711 (apt-get)\n\
+                    E: Unable to lock directory /var/lib/apt/lists/";
+        assert!(is_locked(held));
+        assert!(!is_locked(
+            "E: Failed to fetch http://mirror.invalid/debian/dists/bookworm/InRelease"
+        ));
+    }
 }
