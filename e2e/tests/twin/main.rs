@@ -4,6 +4,7 @@
 //! last. What a failed run leaves (logs, objects) is kept and named.
 
 mod adopting;
+mod agreeing;
 mod containers;
 mod faults;
 mod following;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let sentences: Vec<Sentence> = [
         following::SENTENCES,
+        agreeing::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,
