@@ -5,6 +5,8 @@
 //! the prefix (openat2(2), `RESOLVE_IN_ROOT`), only regular files are read, never more than a
 //! stated number of bytes, and opening never blocks (a FIFO answers at once).
 
+pub mod entries;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;

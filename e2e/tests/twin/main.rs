@@ -4,6 +4,7 @@
 //! last. What a failed run leaves (logs, objects) is kept and named.
 
 mod adopting;
+mod agreeing;
 mod containers;
 mod faults;
 mod following;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let sentences: Vec<Sentence> = [
         following::SENTENCES,
         reaching::SENTENCES,
+        agreeing::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,

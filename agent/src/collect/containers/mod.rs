@@ -263,7 +263,7 @@ mod tests {
             client: None,
         };
         let collector = Containers {
-            root: HostRoot::new(root, &root.join("proc"), &root.join("sys")),
+            root: HostRoot::new(root, root.join("proc"), root.join("sys")),
             bus: Bus::new(root.join("no-bus")),
             sources: vec![source],
         };

@@ -9,7 +9,7 @@ use safetytwin_crds::item::RunClass;
 use safetytwin_crds::item::unit::{Service, UnitItem};
 use safetytwin_crds::names::{UnitName, UnitType};
 
-use super::disk::UnitFiles;
+use super::files::UnitFiles;
 use super::properties::Live;
 use super::runclass::Nature;
 use super::text::{UnitText, words};
@@ -23,7 +23,7 @@ pub struct Facts<'a> {
     pub live: Option<&'a Live>,
     /// Its files.
     pub files: &'a UnitFiles,
-    /// `UnitFileState` by `ListUnitFiles`, when it names the unit.
+    /// `UnitFileState` by its files, when it has any.
     pub enablement: Option<&'a str>,
 }
 
@@ -32,7 +32,7 @@ impl Facts<'_> {
         self.live.filter(|live| !live.stale)
     }
 
-    /// `UnitFileState`: from the list, which is read from disk, else the unit's own property.
+    /// `UnitFileState`: as it is on disk, else the unit's own property.
     pub fn enablement(&self) -> &str {
         let own = self.live.map(|live| live.file_state.as_str());
         self.enablement.or(own).unwrap_or_default()
@@ -226,6 +226,7 @@ mod tests {
             drop_ins: Vec::new(),
             masked: false,
             text: parsed,
+            install: None,
         }
     }
 

@@ -28,11 +28,11 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Reads the lists again if packages were installed or removed since.
-    pub fn refresh(&mut self, root: &HostRoot) {
+    /// Reads the lists again if packages were installed or removed since; says whether it did.
+    pub fn refresh(&mut self, root: &HostRoot) -> bool {
         let modified = root.modified(INFO);
         if modified == self.read_at {
-            return;
+            return false;
         }
         self.owners.clear();
         for file in root.list(INFO).unwrap_or_default() {
@@ -48,6 +48,7 @@ impl Packages {
             }
         }
         self.read_at = modified;
+        true
     }
 
     /// The owner of a unit file.

@@ -23,8 +23,12 @@ pub struct Live {
     pub file_state: String,
     /// `FragmentPath`.
     pub fragment_path: String,
-    /// `NeedDaemonReload`: the files on disk are newer than what is loaded.
+    /// `NeedDaemonReload`, or an edit that was seen: the files on disk are newer than what is loaded.
     pub stale: bool,
+    /// A reload of the service manager will change its properties, although its files are the same.
+    pub relinked: bool,
+    /// Its properties were read, not its states only.
+    pub read: bool,
     /// Dependency property to sorted unit names, all of them.
     pub dependencies: BTreeMap<String, Vec<String>>,
     /// Limits that differ from the manager's defaults.
@@ -88,6 +92,8 @@ impl Live {
             file_state: get("UnitFileState"),
             fragment_path: get("FragmentPath"),
             stale: map.get("NeedDaemonReload").is_some_and(truth),
+            relinked: false,
+            read: true,
             dependencies: dependencies(map),
             limits: limits(map, defaults),
             service: map.contains_key("ExecMainPID").then(|| service(map, accounts)),
@@ -96,6 +102,86 @@ impl Live {
             restarts: number(map.get("NRestarts")).unwrap_or_default() as u32,
             result: get("Result"),
         }
+    }
+}
+
+impl Live {
+    /// Of a unit whose properties are never read.
+    pub fn of(states: States) -> Self {
+        let mut live = Self::default();
+        live.set(states);
+        live
+    }
+
+    /// Takes over states that changed.
+    pub fn set(&mut self, states: States) {
+        let put =
+            |text: &mut String, new: Option<String>| *text = new.unwrap_or_else(|| std::mem::take(text));
+        put(&mut self.load_state, states.load_state);
+        put(&mut self.active_state, states.active_state);
+        put(&mut self.sub_state, states.sub_state);
+        put(&mut self.result, states.result);
+        self.main_pid = states.main_pid.unwrap_or(self.main_pid);
+        self.restarts = states.restarts.unwrap_or(self.restarts);
+    }
+}
+
+/// Properties that change by themselves, which signals carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct States {
+    /// `LoadState`.
+    pub load_state: Option<String>,
+    /// `ActiveState`.
+    pub active_state: Option<String>,
+    /// `SubState`.
+    pub sub_state: Option<String>,
+    /// `Result`.
+    pub result: Option<String>,
+    /// `MainPID`.
+    pub main_pid: Option<u32>,
+    /// `NRestarts`.
+    pub restarts: Option<u32>,
+}
+
+impl States {
+    /// Those that are in `map`.
+    pub fn read(map: &Map) -> Self {
+        let word = |key| map.get(key).and_then(text);
+        let count = |key| number(map.get(key)).and_then(|n| u32::try_from(n).ok());
+        Self {
+            load_state: word("LoadState"),
+            active_state: word("ActiveState"),
+            sub_state: word("SubState"),
+            result: word("Result"),
+            main_pid: count("MainPID"),
+            restarts: count("NRestarts"),
+        }
+    }
+
+    /// Whether `key` is one of them.
+    pub fn has(key: &str) -> bool {
+        matches!(
+            key,
+            "LoadState" | "ActiveState" | "SubState" | "Result" | "MainPID" | "NRestarts"
+        )
+    }
+
+    /// Takes over what `later` has.
+    pub fn update(&mut self, later: Self) {
+        let Self {
+            load_state,
+            active_state,
+            sub_state,
+            result,
+            main_pid,
+            restarts,
+        } = later;
+        self.load_state = load_state.or(self.load_state.take());
+        self.active_state = active_state.or(self.active_state.take());
+        self.sub_state = sub_state.or(self.sub_state.take());
+        self.result = result.or(self.result.take());
+        self.main_pid = main_pid.or(self.main_pid);
+        self.restarts = restarts.or(self.restarts);
     }
 }
 

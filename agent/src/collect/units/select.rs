@@ -15,7 +15,7 @@ pub fn lingering_users(root: &HostRoot, accounts: &crate::collect::accounts::Acc
 }
 
 /// Whether `unit` is an item. `in_use` means active, activating or failed; `has_file` that
-/// `ListUnitFiles` names it; `loaded` is its `LoadState`, none when it is not in memory.
+/// it has a unit file of its own; `loaded` is its `LoadState`, none when it is not in memory.
 pub fn is_item(
     unit: &UnitName,
     loaded: Option<&str>,

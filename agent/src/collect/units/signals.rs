@@ -1,30 +1,43 @@
-//! systemd's D-Bus signals, reduced to the names of units to look at again.
+//! systemd's D-Bus signals, reduced to what to look at again and to the states that they carry.
 //!
 //! A task of its own drains the connection, so that a storm of signals never blocks a reply. The
 //! set it fills is bounded: beyond that many names everything is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use zbus::message::Type;
-use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath};
+use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
+use super::properties::States;
 use crate::collect::CollectError;
-use crate::collect::bus::{self, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, UNIT};
+use crate::collect::bus::{self, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, UNITS_PATH, unit_of};
 
-const UNITS_PATH: &str = "/org/freedesktop/systemd1/unit";
 const MOST: usize = 4096;
+
+/// What signals say of one unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The unit was loaded (again), or changed in a way that the signal does not tell.
+    pub look: bool,
+    /// The unit was unloaded.
+    pub gone: bool,
+    /// Its states now, as far as they changed.
+    pub states: States,
+}
 
 /// What to look at again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
     /// Units that changed, appeared or went.
-    pub units: BTreeSet<String>,
+    pub units: BTreeMap<String, Change>,
     /// Files or enablement changed.
     pub files: bool,
+    /// The service manager has read all unit files again.
+    pub reloaded: bool,
     /// Everything: signals may have been lost.
     pub all: bool,
 }
@@ -32,14 +45,93 @@ pub struct Dirty {
 impl Dirty {
     /// Whether there is nothing to look at.
     pub fn is_empty(&self) -> bool {
-        self.units.is_empty() && !self.files && !self.all
+        self.units.is_empty() && !self.files && !self.reloaded && !self.all
     }
+
+    /// Adds what came later.
+    pub fn append(&mut self, later: Self) {
+        for (name, change) in later.units {
+            self.insert(name, |known| {
+                if change.gone {
+                    *known = Change::default();
+                }
+                known.gone = change.gone || (known.gone && !change.look);
+                known.look |= change.look;
+                known.states.update(change.states);
+            });
+        }
+        self.files |= later.files;
+        self.reloaded |= later.reloaded;
+        self.all |= later.all;
+    }
+
+    fn insert(&mut self, name: String, note: impl FnOnce(&mut Change)) {
+        if !is_followed(&name) {
+        } else if self.units.len() < MOST || self.units.contains_key(&name) {
+            note(self.units.entry(name).or_default());
+        } else {
+            self.all = true;
+        }
+    }
+
+    fn note(&mut self, message: &Message) {
+        let header = message.header();
+        let body = message.body();
+        match header.member().map(|m| m.as_str()).unwrap_or_default() {
+            "UnitNew" => {
+                if let Ok((name, _)) = body.deserialize::<(String, OwnedObjectPath)>() {
+                    self.insert(name, |change| {
+                        change.look = true;
+                        change.gone = false;
+                    });
+                }
+            }
+            "UnitRemoved" => {
+                if let Ok((name, _)) = body.deserialize::<(String, OwnedObjectPath)>() {
+                    self.insert(name, |change| {
+                        *change = Change {
+                            gone: true,
+                            ..Change::default()
+                        }
+                    });
+                }
+            }
+            "PropertiesChanged" => {
+                let path = header.path().map(|p| p.as_str()).unwrap_or_default();
+                if let Some(name) = unit_of(path).filter(|name| is_followed(name))
+                    && let Ok((_, values, invalid)) =
+                        body.deserialize::<(String, HashMap<String, OwnedVariant>, Vec<String>)>()
+                {
+                    self.insert(name, |change| {
+                        change.states.update(States::read(&values));
+                        change.look |= invalid.iter().any(|key| States::has(key));
+                    });
+                }
+            }
+            "UnitFilesChanged" => self.files = true,
+            // Sent with `true` when a reload begins and `false` when it is done.
+            "Reloading" => self.reloaded |= body.deserialize::<(bool,)>().is_ok_and(|(begins,)| !begins),
+            "NameOwnerChanged" => self.all = true,
+            _ => {}
+        }
+    }
+}
+
+/// Whether the state of a unit is ever looked at.
+pub fn is_followed(name: &str) -> bool {
+    !name.ends_with(".device") && !name.ends_with(".scope")
 }
 
 #[derive(Default)]
 struct Shared {
     dirty: Mutex<Dirty>,
     bell: Notify,
+}
+
+impl Shared {
+    fn with<T>(&self, work: impl FnOnce(&mut Dirty) -> T) -> T {
+        work(&mut self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A subscription; ends when dropped.
@@ -68,12 +160,13 @@ impl Signals {
             .path(MANAGER_PATH)
             .build()
             .map_err(fail)?;
+        // Those of the interface of a type too: a service's tell its main pid.
         let units = MatchRule::builder()
             .msg_type(Type::Signal)
             .sender(SYSTEMD)
             .interface(PROPERTIES)
             .path_namespace(UNITS_PATH)
-            .add_arg(UNIT)
+            .arg0ns(SYSTEMD)
             .build()
             .map_err(fail)?;
         let restarted = MatchRule::builder()
@@ -100,16 +193,12 @@ impl Signals {
 
     /// Takes what has gathered.
     pub fn take(&self) -> Dirty {
-        std::mem::take(&mut *self.shared.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shared.with(std::mem::take)
     }
 
     /// Notes that unit files changed on disk.
     pub fn note_files(&self) {
-        self.shared
-            .dirty
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .files = true;
+        self.shared.with(|dirty| dirty.files = true);
     }
 
     /// Whether the connection is gone.
@@ -117,16 +206,11 @@ impl Signals {
         self.task.is_finished()
     }
 
-    fn has_news(&self) -> bool {
-        let dirty = self.shared.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        !dirty.is_empty()
-    }
-
     /// Resolves when there is something to take.
     pub async fn changed(&self) {
         loop {
             let bell = self.shared.bell.notified();
-            if self.has_news() {
+            if self.shared.with(|dirty| !dirty.is_empty()) {
                 return;
             }
             bell.await;
@@ -143,70 +227,16 @@ async fn drain(streams: Vec<MessageStream>, shared: Arc<Shared>) {
     let mut messages = futures::stream::select_all(streams);
     while let Some(message) = messages.next().await {
         let Ok(message) = message else { break };
-        let mut dirty = shared.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        note(&mut dirty, &message);
-        let news = !dirty.is_empty();
-        drop(dirty);
+        let news = shared.with(|dirty| {
+            dirty.note(&message);
+            !dirty.is_empty()
+        });
         if news {
             shared.bell.notify_one();
         }
     }
-    shared.dirty.lock().unwrap_or_else(PoisonError::into_inner).all = true;
+    shared.with(|dirty| dirty.all = true);
     shared.bell.notify_one();
-}
-
-fn note(dirty: &mut Dirty, message: &Message) {
-    let header = message.header();
-    let member = header.member().map(|m| m.as_str()).unwrap_or_default();
-    match member {
-        "UnitNew" | "UnitRemoved" => {
-            if let Ok((name, _)) = message.body().deserialize::<(String, OwnedObjectPath)>() {
-                insert(dirty, name);
-            }
-        }
-        "PropertiesChanged" => {
-            let path = header.path().map(|p| p.as_str()).unwrap_or_default();
-            if let Some(name) = unit_of(path) {
-                insert(dirty, name);
-            }
-        }
-        "UnitFilesChanged" => dirty.files = true,
-        // Sent with `true` when a reload begins and `false` when it is done.
-        "Reloading" => {
-            dirty.files |= message
-                .body()
-                .deserialize::<(bool,)>()
-                .is_ok_and(|(begins,)| !begins)
-        }
-        "NameOwnerChanged" => dirty.all = true,
-        _ => {}
-    }
-}
-
-fn insert(dirty: &mut Dirty, name: String) {
-    let followed = !name.ends_with(".device") && !name.ends_with(".scope");
-    if followed && dirty.units.len() < MOST {
-        dirty.units.insert(name);
-    } else if followed {
-        dirty.all = true;
-    }
-}
-
-/// The unit of an object path: `_xx` is a byte in hex (sd_bus_path_encode(3)).
-fn unit_of(path: &str) -> Option<String> {
-    let label = path.strip_prefix(UNITS_PATH)?.strip_prefix('/')?;
-    let mut bytes = Vec::with_capacity(label.len());
-    let mut rest = label.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'_' {
-            let digits = [rest.next()?, rest.next()?];
-            let hex = std::str::from_utf8(&digits).ok()?;
-            bytes.push(u8::from_str_radix(hex, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -214,20 +244,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_paths_name_their_units() {
-        let path = format!("{UNITS_PATH}/dev_2ddisk_2dby_5cx2duuid_2eswap");
-        assert_eq!(unit_of(&path).as_deref(), Some("dev-disk-by\\x2duuid.swap"));
-        assert_eq!(unit_of(&format!("{UNITS_PATH}/bad_zz")), None);
-        assert_eq!(unit_of("/elsewhere"), None);
-    }
-
-    #[test]
     fn a_flood_of_names_is_bounded_and_becomes_a_look_at_everything() {
         let mut dirty = Dirty::default();
         for n in 0..=MOST {
-            insert(&mut dirty, format!("u{n}.service"));
+            dirty.insert(format!("u{n}.service"), |_| ());
         }
-        insert(&mut dirty, "sda.device".into());
+        dirty.insert("sda.device".into(), |_| ());
         assert_eq!((dirty.units.len(), dirty.all), (MOST, true));
+    }
+
+    #[test]
+    fn what_came_later_counts() {
+        let name = || "a.service".to_owned();
+        let change = |look, gone, active: Option<&str>| Change {
+            look,
+            gone,
+            states: States {
+                active_state: active.map(str::to_owned),
+                ..States::default()
+            },
+        };
+        let after = |first: Change, second: Change| {
+            let mut dirty = Dirty {
+                units: BTreeMap::from([(name(), first)]),
+                ..Dirty::default()
+            };
+            dirty.append(Dirty {
+                units: BTreeMap::from([(name(), second)]),
+                ..Dirty::default()
+            });
+            dirty.units[&name()].clone()
+        };
+        let (active, gone, new) = (
+            change(false, false, Some("active")),
+            change(false, true, None),
+            change(true, false, None),
+        );
+        assert_eq!(after(active.clone(), gone.clone()), gone);
+        assert_eq!(after(gone, new.clone()), new);
+        assert_eq!(after(new, active), change(true, false, Some("active")));
     }
 }

@@ -1,18 +1,22 @@
 //! inotify(7) watches on the unit directories: an edited unit file shows without a daemon-reload.
 
+use std::collections::BTreeSet;
+
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::net::unix::pipe::Receiver;
 
-use super::disk::{Disk, UNIT_DIRS};
+use super::listing::UNIT_DIRS;
 use crate::hostroot::HostRoot;
 
 /// Most directories that are watched; the audit covers the rest.
 const MOST: usize = 512;
 
-/// Watches on the load path and its drop-in directories.
+/// Watches on the load path, its drop-in and its link directories.
 pub struct Watch {
     /// Reads like a pipe; this is Tokio's only safe way to wait for any other descriptor.
     events: Receiver,
+    /// Watch descriptors; a directory that is made again has a new one.
+    known: BTreeSet<i32>,
 }
 
 impl Watch {
@@ -24,11 +28,13 @@ impl Watch {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         Ok(Self {
             events: Receiver::from_owned_fd_unchecked(fd)?,
+            known: BTreeSet::new(),
         })
     }
 
-    /// Watches all directories that exist now. Watching one twice is no change.
-    pub fn follow(&self, root: &HostRoot, disk: &Disk) {
+    /// Watches all directories that exist now, `below` those of the load path; says whether one of
+    /// them was not watched before. Watching one twice is no change.
+    pub fn follow(&mut self, root: &HostRoot, below: &[String]) -> bool {
         let flags = WatchFlags::CREATE
             | WatchFlags::DELETE
             | WatchFlags::MOVED_FROM
@@ -37,11 +43,14 @@ impl Watch {
             | WatchFlags::ONLYDIR;
         // The parents too: /usr/local/lib/systemd/system may come later.
         let parents = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd"];
-        let dirs = parents.into_iter().chain(UNIT_DIRS).map(str::to_owned);
-        for dir in dirs.chain(disk.drop_in_paths()).take(MOST) {
-            // A directory that is missing or went away meanwhile has nothing to watch.
-            let _ = inotify::add_watch(&self.events, root.locate(&dir), flags);
-        }
+        let dirs = parents.into_iter().chain(UNIT_DIRS);
+        let dirs = dirs.chain(below.iter().map(String::as_str)).take(MOST);
+        // A directory that is missing or went away meanwhile has nothing to watch.
+        let watches = dirs.filter_map(|dir| inotify::add_watch(&self.events, root.locate(dir), flags).ok());
+        let now: BTreeSet<i32> = watches.collect();
+        let news = !now.is_subset(&self.known);
+        self.known = now;
+        news
     }
 
     /// Resolves when a unit file, a drop-in or one of their directories changed.
@@ -91,7 +100,7 @@ fn is_unit_file(name: &[u8]) -> bool {
     }
     let extension = name.rsplit_once('.').map(|(_, e)| e);
     name == "system"
-        || matches!(extension, Some("conf" | "d" | "wants" | "requires"))
+        || matches!(extension, Some("conf" | "d" | "wants" | "requires" | "upholds"))
         || name.parse::<safetytwin_crds::names::UnitName>().is_ok()
 }
 
@@ -100,14 +109,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_edit_in_place_a_rename_and_a_new_drop_in_are_seen() {
+    async fn an_edit_in_place_a_rename_and_a_new_drop_in_or_link_are_seen() {
         let dir = tempfile::tempdir().unwrap();
         let units = dir.path().join("etc/systemd/system");
         std::fs::create_dir_all(&units).unwrap();
         let root = HostRoot::new(dir.path(), "/proc", "/sys");
-        let watch = Watch::new().unwrap();
-        let follow = || watch.follow(&root, &Disk::scan(&root).unwrap());
-        follow();
+        let mut watch = Watch::new().unwrap();
+        assert!(watch.follow(&root, &[]));
         std::fs::write(units.join(".a.service.swp"), "x").unwrap();
         assert!(!watch.read(), "a swap file is no news");
         std::fs::write(units.join("a.service"), "x").unwrap();
@@ -117,9 +125,14 @@ mod tests {
         std::fs::rename(units.join("4913"), units.join("b.service")).unwrap();
         watch.changed().await;
         std::fs::create_dir(units.join("a.service.d")).unwrap();
+        std::fs::create_dir(units.join("b.target.wants")).unwrap();
         watch.changed().await;
-        follow();
+        let below = ["a.service.d", "b.target.wants"].map(|d| format!("/etc/systemd/system/{d}"));
+        assert!(watch.follow(&root, &below));
+        assert!(!watch.follow(&root, &below), "all are watched");
         std::fs::write(units.join("a.service.d/x.conf"), "x").unwrap();
+        watch.changed().await;
+        std::os::unix::fs::symlink("../a.service", units.join("b.target.wants/a.service")).unwrap();
         watch.changed().await;
     }
 }

@@ -1,5 +1,5 @@
-//! Unit files and drop-ins as they are on disk now, in systemd's search order (systemd.unit(5),
-//! "Unit File Load Path"), whether or not the service manager was told to reload.
+//! Unit files and drop-ins as they are on disk now, whether or not the service manager was told to
+//! reload. What did not change since the last look is not read again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,36 +8,16 @@ use safetytwin_crds::digest::Digest;
 use safetytwin_crds::item::unit::{Origin, UnitFile};
 use safetytwin_crds::names::UnitName;
 
+use super::install::Install;
+use super::listing::{Listing, Place, in_load_path};
 use super::packages::{Owner, Packages};
 use super::text::UnitText;
+use crate::hostroot::entries::Kind;
 use crate::hostroot::{HostRoot, ReadError};
 use crate::redact;
 
-/// The load path of the system manager, highest priority first.
-pub const UNIT_DIRS: [&str; 13] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/run/systemd/generator.early",
-    "/etc/systemd/system",
-    "/etc/systemd/system.attached",
-    "/run/systemd/system",
-    "/run/systemd/system.attached",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/run/systemd/generator.late",
-];
 /// Longest unit file or drop-in that is read.
 pub const FILE_LIMIT: u64 = 64 * 1024;
-
-/// Which names exist where.
-#[derive(Debug, Default)]
-pub struct Disk {
-    fragments: BTreeMap<String, &'static str>,
-    drop_in_dirs: BTreeMap<String, Vec<&'static str>>,
-}
 
 /// The files of one unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +32,140 @@ pub struct UnitFiles {
     pub masked: bool,
     /// What the files say together, unredacted; never leaves the process.
     pub text: UnitText,
+    /// What `[Install]` sections say; none when a file of the unit was not read.
+    pub install: Option<Install>,
+}
+
+impl UnitFiles {
+    /// Of a unit without any.
+    pub fn none() -> Self {
+        Self {
+            origin: Origin::NoFile,
+            fragment: None,
+            drop_ins: Vec::new(),
+            masked: false,
+            text: UnitText::default(),
+            install: Some(Install::default()),
+        }
+    }
+}
+
+/// Where the files of a unit are: equal places with settled stamps are equal files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Places {
+    /// The main file.
+    pub fragment: Option<Place>,
+    /// Drop-ins in the order in which they apply, and whether systemctl reads `[Install]` in them.
+    pub drop_ins: Vec<(Place, bool)>,
+}
+
+impl Places {
+    /// Where the files of `unit` are now.
+    pub fn of(listing: &Listing, unit: &UnitName) -> Self {
+        let own = listing.first(unit.as_str());
+        let fragment = own.or_else(|| listing.first(&unit.template()?));
+        // Of equal names the one of the highest priority, in name order.
+        let mut found: BTreeMap<&str, (&Place, bool)> = BTreeMap::new();
+        for (directory, own) in drop_in_directories(unit) {
+            for place in listing.drop_ins(&directory) {
+                found.entry(&place.name).or_insert((place, own));
+            }
+        }
+        let drop_ins = found.into_values().map(|(place, own)| (place.clone(), own));
+        Self {
+            fragment,
+            drop_ins: drop_ins.collect(),
+        }
+    }
+
+    /// Whether the same places have the same content at the next look.
+    pub fn are_settled(&self) -> bool {
+        let drop_ins = self.drop_ins.iter().map(|(place, _)| place);
+        self.fragment
+            .iter()
+            .chain(drop_ins)
+            .all(|place| match &place.kind {
+                Kind::File(stamp) => stamp.is_settled(),
+                Kind::Link(target) => target == Path::new("/dev/null"),
+                Kind::Directory | Kind::Other => true,
+            })
+    }
+
+    /// Places that only one of the two has.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Place> + 'a {
+        let all = |places: &'a Self| {
+            let drop_ins = places.drop_ins.iter().map(|(place, _)| place);
+            places.fragment.iter().chain(drop_ins).collect::<Vec<_>>()
+        };
+        let (ours, theirs) = (all(self), all(other));
+        let gone = ours.iter().copied().filter({
+            let theirs = theirs.clone();
+            move |place| !theirs.contains(place)
+        });
+        let gone: Vec<_> = gone.collect();
+        let came = theirs.into_iter().filter(move |place| !ours.contains(place));
+        gone.into_iter().chain(came)
+    }
+
+    /// Reads the files. `loaded_from` is where the service manager has the unit from, for units that
+    /// are outside the load path.
+    pub fn read(
+        &self,
+        root: &HostRoot,
+        listing: &Listing,
+        packages: &Packages,
+        unit: &UnitName,
+        loaded_from: Option<&str>,
+    ) -> UnitFiles {
+        let mut files = UnitFiles::none();
+        let mut own = Some(UnitText::default());
+        let main = match (&self.fragment, loaded_from) {
+            (Some(place), _) => Some((place.path(), source(root, listing, place))),
+            (None, Some(path)) if !path.is_empty() && !in_load_path(path) => Some((
+                path.to_owned(),
+                Source::Refused("outside the unit directories, which is all that the agent reads".into()),
+            )),
+            _ => None,
+        };
+        if let Some((path, source)) = main {
+            files.origin = origin(&path, packages);
+            files.masked = matches!(source, Source::Masked);
+            files.note(&source, &mut own);
+            files.fragment = Some(unit_file(path, source, files.origin == Origin::Local));
+        }
+        for (place, has_install) in &self.drop_ins {
+            let source = source(root, listing, place);
+            match has_install {
+                true => files.note(&source, &mut own),
+                false => files.note(&source, &mut Some(UnitText::default())),
+            }
+            if !matches!(source, Source::Masked) {
+                let path = place.path();
+                let shown = path.starts_with("/etc/") || path.starts_with("/usr/local/");
+                files.drop_ins.push(unit_file(path, source, shown));
+            }
+        }
+        files.install = own.map(|own| Install::new(&own, unit.unit_type()));
+        files
+    }
+}
+
+impl UnitFiles {
+    /// Adds a file's text; `own` becomes none when it cannot be known.
+    fn note(&mut self, source: &Source, own: &mut Option<UnitText>) {
+        match source {
+            Source::Masked => {}
+            Source::Refused(_) => *own = None,
+            Source::Text(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                self.text.add(&text);
+                match own {
+                    Some(own) if std::str::from_utf8(bytes).is_ok() => own.add(&text),
+                    own => *own = None,
+                }
+            }
+        }
+    }
 }
 
 enum Source {
@@ -60,176 +174,48 @@ enum Source {
     Refused(String),
 }
 
-impl Disk {
-    /// Lists the load path.
-    pub fn scan(root: &HostRoot) -> Result<Self, ReadError> {
-        let mut disk = Self::default();
-        for dir in UNIT_DIRS {
-            for name in root.list(dir)? {
-                let Some(name) = name.to_str() else { continue };
-                if name.strip_suffix(".d").is_some() {
-                    disk.drop_in_dirs.entry(name.to_owned()).or_default().push(dir);
-                } else if name.parse::<UnitName>().is_ok() {
-                    disk.fragments.entry(name.to_owned()).or_insert(dir);
-                }
-            }
-        }
-        Ok(disk)
-    }
-
-    /// Host paths of all directories with drop-ins.
-    pub fn drop_in_paths(&self) -> impl Iterator<Item = String> + '_ {
-        let dirs = self.drop_in_dirs.iter();
-        dirs.flat_map(|(name, dirs)| dirs.iter().map(move |dir| format!("{dir}/{name}")))
-    }
-
-    /// The files of `unit`. `loaded_from` is where the service manager has it from, for units that
-    /// are outside the load path (`systemctl link`).
-    pub fn files(
-        &self,
-        root: &HostRoot,
-        packages: &Packages,
-        unit: &UnitName,
-        loaded_from: Option<&str>,
-    ) -> UnitFiles {
-        let mut files = UnitFiles {
-            origin: Origin::NoFile,
-            fragment: None,
-            drop_ins: Vec::new(),
-            masked: false,
-            text: UnitText::default(),
-        };
-        self.read_fragment(root, packages, unit, loaded_from, &mut files);
-        for (dir, name) in self.drop_ins_of(root, unit) {
-            let path = format!("{dir}/{name}");
-            let source = read(root, &dir, &name);
-            if let Source::Text(bytes) = &source {
-                files.text.add(&String::from_utf8_lossy(bytes));
-            }
-            let shown = path.starts_with("/etc/") || path.starts_with("/usr/local/");
-            if !matches!(source, Source::Masked) {
-                files.drop_ins.push(unit_file(path, source, shown));
-            }
-        }
-        files
-    }
-
-    fn read_fragment(
-        &self,
-        root: &HostRoot,
-        packages: &Packages,
-        unit: &UnitName,
-        loaded_from: Option<&str>,
-        files: &mut UnitFiles,
-    ) {
-        let names = [Some(unit.as_str().to_owned()), unit.template()];
-        let on_disk = names
-            .into_iter()
-            .flatten()
-            .find_map(|name| Some((*self.fragments.get(&name)?, name)));
-        let (path, source) = match (on_disk, loaded_from) {
-            (Some((dir, name)), _) => (format!("{dir}/{name}"), read(root, dir, &name)),
-            (None, Some(path)) if !path.is_empty() && !in_load_path(path) => (
-                path.to_owned(),
-                Source::Refused("outside the unit directories, which is all that the agent reads".into()),
-            ),
-            _ => return,
-        };
-        files.origin = origin(&path, packages);
-        match &source {
-            Source::Masked => files.masked = true,
-            Source::Text(bytes) => files.text.add(&String::from_utf8_lossy(bytes)),
-            Source::Refused(_) => {}
-        }
-        files.fragment = Some(unit_file(path, source, files.origin == Origin::Local));
-    }
-
-    /// Directory and name of each drop-in: of equal names the one of the highest priority, in name
-    /// order.
-    fn drop_ins_of(&self, root: &HostRoot, unit: &UnitName) -> Vec<(String, String)> {
-        let mut found: BTreeMap<String, String> = BTreeMap::new();
-        for dir_name in drop_in_dir_names(unit) {
-            for dir in self.drop_in_dirs.get(&dir_name).into_iter().flatten() {
-                let dir = format!("{dir}/{dir_name}");
-                for name in root.list(&dir).unwrap_or_default() {
-                    let Some(name) = name.to_str().filter(|n| n.ends_with(".conf")) else {
-                        continue;
-                    };
-                    found.entry(name.to_owned()).or_insert_with(|| dir.clone());
-                }
-            }
-        }
-        found.into_iter().map(|(name, dir)| (dir, name)).collect()
-    }
-}
-
-/// `a-b@i.service.d`, `a-b@.service.d`, `a-.service.d`, `service.d`: most specific first.
-fn drop_in_dir_names(unit: &UnitName) -> Vec<String> {
+/// `a-b@i.service.d`, `a-b@.service.d`, `a-.service.d`, `service.d`: most specific first; and whether
+/// `[Install]` counts there.
+fn drop_in_directories(unit: &UnitName) -> Vec<(String, bool)> {
     let suffix = unit.unit_type().suffix();
-    let mut names = vec![format!("{unit}.d")];
+    let mut names = vec![(format!("{unit}.d"), true)];
     if let Some(template) = unit.template() {
-        names.push(format!("{template}.d"));
+        names.push((format!("{template}.d"), true));
     }
     let prefix = unit.stem().split_once('@').map_or(unit.stem(), |(p, _)| p);
     let dashes = prefix.match_indices('-').map(|(at, _)| at).collect::<Vec<_>>();
     for at in dashes.into_iter().rev() {
         // A name that is all prefix ("foo-.service") has itself as its first entry already.
         if let Some(head) = prefix.get(..=at).filter(|head| head.len() < prefix.len()) {
-            names.push(format!("{head}.{suffix}.d"));
+            names.push((format!("{head}.{suffix}.d"), false));
         }
     }
-    names.push(format!("{suffix}.d"));
+    names.push((format!("{suffix}.d"), false));
     names
 }
 
 /// Reads a file of the load path. A link is followed once, and only to another file of it.
+fn source(root: &HostRoot, listing: &Listing, place: &Place) -> Source {
+    match &place.kind {
+        Kind::Link(target) if target == Path::new("/dev/null") => Source::Masked,
+        Kind::Link(target) => match listing.target(&place.dir, target) {
+            Some((dir, name)) => read(root, dir, &name),
+            None => Source::Refused(format!(
+                "a symbolic link to {}, outside the unit directories",
+                target.display()
+            )),
+        },
+        _ => read(root, &place.dir, &place.name),
+    }
+}
+
 fn read(root: &HostRoot, dir: &str, name: &str) -> Source {
     match root.read_below(dir, Path::new(name), FILE_LIMIT) {
         Ok(bytes) if bytes.is_empty() => Source::Masked,
         Ok(bytes) => Source::Text(bytes),
-        Err(ReadError::SymbolicLink(_)) => read_link(root, dir, name),
         Err(ReadError::Open { source, .. }) => Source::Refused(source.to_string()),
         Err(error) => Source::Refused(error.to_string()),
     }
-}
-
-fn read_link(root: &HostRoot, dir: &str, name: &str) -> Source {
-    let target = root.read_link_below(dir, Path::new(name)).unwrap_or_default();
-    if target == Path::new("/dev/null") {
-        return Source::Masked;
-    }
-    let absolute = normal(&Path::new(dir).join(&target));
-    let inside = UNIT_DIRS
-        .iter()
-        .find_map(|dir| Some((*dir, Path::new(&absolute).strip_prefix(dir).ok()?)));
-    match inside.map(|(dir, relative)| root.read_below(dir, relative, FILE_LIMIT)) {
-        Some(Ok(bytes)) if bytes.is_empty() => Source::Masked,
-        Some(Ok(bytes)) => Source::Text(bytes),
-        Some(Err(error)) => Source::Refused(error.to_string()),
-        None => Source::Refused(format!(
-            "a symbolic link to {}, outside the unit directories",
-            target.display()
-        )),
-    }
-}
-
-/// Removes `.` and `..` by text alone.
-fn normal(path: &Path) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.to_str().unwrap_or_default().split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-fn in_load_path(path: &str) -> bool {
-    UNIT_DIRS.iter().any(|dir| Path::new(path).starts_with(dir))
 }
 
 fn origin(path: &str, packages: &Packages) -> Origin {
@@ -302,8 +288,9 @@ mod tests {
         }
         fn files(&self, unit: &str) -> UnitFiles {
             let root = HostRoot::new(self.0.path(), "/proc", "/sys");
-            let disk = Disk::scan(&root).unwrap();
-            disk.files(&root, &Packages::default(), &unit.parse().unwrap(), None)
+            let listing = Listing::scan(&root).unwrap();
+            let unit = unit.parse().unwrap();
+            Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &unit, None)
         }
     }
 
@@ -362,11 +349,13 @@ mod tests {
             ("binary.service", "not UTF-8"),
             ("big.service", "longer than"),
         ] {
-            let file = tree.files(unit).fragment.unwrap();
-            assert_eq!(file.content, None, "{unit}");
+            let files = tree.files(unit);
+            let file = files.fragment.unwrap();
+            assert_eq!((file.content, files.install), (None, None), "{unit}");
             assert!(
                 file.refused.as_deref().unwrap_or_default().contains(word),
-                "{unit} {file:?}"
+                "{unit} {:?}",
+                file.refused
             );
         }
         assert!(tree.files("m.service").masked);

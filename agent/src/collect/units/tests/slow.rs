@@ -1,0 +1,68 @@
+//! A service manager that is slow to answer.
+
+use super::*;
+
+fn silence(host: &Host, name: &str) {
+    host.systemd.state().silent.insert(name.to_owned());
+}
+
+#[tokio::test]
+async fn a_look_that_was_cut_short_goes_on_where_it_was() {
+    let mut host = Host::new().await;
+    silence(&host, "web.service");
+    let cut = timeout(Duration::from_secs(2), host.units.collect(Scope::Audit)).await;
+    assert!(cut.is_err());
+    assert!(host.systemd.asked().contains(&"GetAll db.service".to_owned()));
+    host.systemd.signal_states("db.service", "failed", 0).await;
+    host.systemd.state().silent.clear();
+    let whole = host.look(Scope::Audit).await.unwrap();
+    assert_eq!(host.systemd.asked(), ["GetAll web.service", "ListUnits"]);
+    assert_eq!(whole.gaps, [""; 0]);
+    let Content::Units { items, failed, .. } = &whole.content else {
+        panic!("no units");
+    };
+    assert_eq!((items.len(), *failed), (3, 1));
+}
+
+#[tokio::test]
+async fn what_there_was_no_time_for_is_named_and_read_next() {
+    let mut host = Host::new().await;
+    host.units.loaded.read_for = Duration::from_millis(500);
+    silence(&host, "web.service");
+    let partial = host.look(Scope::Audit).await.unwrap();
+    assert_eq!(partial.gaps, ["properties not read yet: web.service"]);
+    assert!(item(&partial, "db.service").is_some());
+    assert_eq!(
+        item(&partial, "web.service"),
+        None,
+        "what it is like is not known"
+    );
+    host.systemd.state().silent.clear();
+    host.systemd.asked();
+    // No news is needed.
+    let whole = host.next().await;
+    assert_eq!(host.systemd.asked(), ["GetAll web.service"]);
+    assert_eq!(whole.gaps, [""; 0]);
+    assert!(item(&whole, "web.service").is_some());
+}
+
+#[tokio::test]
+async fn a_change_that_came_while_a_look_failed_is_not_lost() {
+    let mut host = Host::looked_at().await;
+    silence(&host, "idle.service");
+    host.systemd.signal_states("idle.service", "active", 30).await;
+    timeout(Duration::from_secs(20), host.units.changed())
+        .await
+        .unwrap();
+    let cut = timeout(Duration::from_secs(1), host.units.collect(Scope::Changes)).await;
+    assert!(cut.is_err());
+    host.systemd.state().silent.clear();
+    let looked = host.look(Scope::Changes).await.unwrap();
+    let observed: Vec<_> = looked
+        .observed
+        .units
+        .iter()
+        .map(|u| (&*u.name, u.main_pid))
+        .collect();
+    assert!(observed.contains(&("idle.service", 30)), "{observed:?}");
+}

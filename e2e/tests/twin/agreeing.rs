@@ -1,0 +1,229 @@
+//! What the agent publishes of the host's units, against what systemctl says there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use safetytwin_crds::item::observed::ObservedUnit;
+use safetytwin_crds::item::{Observed, UnitItem};
+use safetytwin_crds::section::{SectionName, SectionState, decode_items};
+use safetytwin_crds::{HostSection, HostState};
+use safetytwin_e2e::product::twin;
+use safetytwin_e2e::wait::{self, Look};
+
+use crate::Sentence;
+use crate::following::counter;
+use crate::world::World;
+
+pub const SENTENCES: &[Sentence] = &[(
+    "the_agent_says_of_every_unit_what_systemctl_says",
+    the_agent_says_what_systemctl_says,
+)];
+
+const LOOK: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
+const FILES: &str = "systemctl list-unit-files --no-legend --plain --full --no-pager";
+const SHOW: &str = "systemctl show '*' --no-pager --property=Id,LoadState,ActiveState,SubState,FragmentPath,DropInPaths,MainPID,NeedDaemonReload";
+
+/// Units in states that a plain node does not have.
+const MAKE: &str = "set -e
+systemctl enable --quiet --no-reload agree-enabled.service
+systemctl enable --quiet --no-reload --runtime agree-runtime.service
+systemctl mask --quiet --no-reload agree-masked.service
+systemctl mask --quiet --no-reload --runtime agree-masked-runtime.service
+systemctl link --quiet --no-reload /opt/agree-linked.service
+ln -s agree-enabled.service /etc/systemd/system/agree-alias.service
+systemctl daemon-reload
+systemctl start agree-enabled.service
+systemctl start agree-failed.service || true";
+
+const CLEAN: &str = "systemctl stop agree-enabled.service
+systemctl reset-failed agree-failed.service
+rm -rf /etc/systemd/system/agree-* /run/systemd/system/agree-* /opt/agree-linked.service
+rm -f /etc/systemd/system/multi-user.target.wants/agree-* /run/systemd/system/multi-user.target.wants/agree-*
+systemctl daemon-reload";
+
+fn the_agent_says_what_systemctl_says(world: &World) -> Result<()> {
+    let host = world.lab.host();
+    for name in ["enabled", "disabled", "runtime", "masked-runtime"] {
+        host.write(&path(name), counter(name))?;
+    }
+    host.write(
+        "/usr/local/lib/systemd/system/agree-masked.service",
+        counter("masked"),
+    )?;
+    host.write("/opt/agree-linked.service", counter("linked"))?;
+    let failing = counter("failing").replace("/bin/sleep infinity", "/bin/false");
+    host.write(&path("failed"), failing)?;
+    host.write(
+        "/etc/systemd/system/agree-enabled.service.d/10-limit.conf",
+        "[Service]\nTasksMax=50\n",
+    )?;
+    host.run(MAKE)?;
+    let agreed = wait::until(
+        "the agent to agree with systemctl",
+        Duration::from_secs(240),
+        || {
+            let differences = differences(world)?;
+            Ok(match differences.is_empty() {
+                true => Look::Ready(()),
+                false => Look::NotYet(differences.join("; ")),
+            })
+        },
+    );
+    host.run(CLEAN)?;
+    host.run("rm -f /usr/local/lib/systemd/system/agree-masked.service")?;
+    agreed?;
+    twin::wait_settled(&world.lab).map(|_| ())
+}
+
+fn path(name: &str) -> String {
+    format!("/etc/systemd/system/agree-{name}.service")
+}
+
+/// What the agent sees and what systemctl sees at one time.
+fn differences(world: &World) -> Result<Vec<String>> {
+    let host = world.lab.host();
+    let before = host.run(SHOW)?;
+    let (items, observed) = published(&host.run(LOOK)?)?;
+    let (files, after) = (host.run(FILES)?, host.run(SHOW)?);
+    let mut differences = enablement(&items, &files);
+    // What moves while it is looked at says nothing.
+    let before = shown(&before);
+    for (name, unit) in shown(&after) {
+        if before.get(&name) == Some(&unit) {
+            differences.extend(state(&name, &unit, items.get(&name), observed.get(&name)));
+        }
+    }
+    Ok(differences)
+}
+
+type Items = BTreeMap<String, UnitItem>;
+type ObservedUnits = BTreeMap<String, ObservedUnit>;
+/// Properties of a unit by name.
+type Shown = BTreeMap<String, String>;
+
+/// Units in the list that `twin-agent --once` writes.
+fn published(list: &str) -> Result<(Items, ObservedUnits)> {
+    let list: serde_json::Value = serde_json::from_str(list).context("the agent's list is no JSON")?;
+    let objects = list.get("items").and_then(|items| items.as_array());
+    let (mut items, mut observed) = (Items::new(), ObservedUnits::new());
+    for object in objects.context("the agent's list has no items")? {
+        if object.get("kind").and_then(|kind| kind.as_str()) == Some("HostState") {
+            let head: HostState = serde_json::from_value(object.clone())?;
+            let units = head.spec.sections.iter().find(|s| s.name == SectionName::Units);
+            let state = units.map(|units| units.state);
+            ensure!(state == Some(SectionState::Complete), "units are {units:?}");
+            continue;
+        }
+        let section: HostSection = serde_json::from_value(object.clone())?;
+        let data = section.spec.data.as_bytes();
+        match section.spec.section {
+            SectionName::Units => {
+                let (units, refused) = decode_items::<UnitItem>(data)?;
+                ensure!(refused.is_empty(), "{refused:?}");
+                items.extend(units.into_iter().map(|unit| (unit.name.to_string(), unit)));
+            }
+            SectionName::Observed => {
+                let (all, _) = decode_items::<Observed>(data)?;
+                let units = all.into_iter().flat_map(|observed| observed.units);
+                observed.extend(units.map(|unit| (unit.name.clone(), unit)));
+            }
+            _ => {}
+        }
+    }
+    Ok((items, observed))
+}
+
+/// Enablement of every unit file that is a unit of its own.
+fn enablement(items: &Items, files: &str) -> Vec<String> {
+    let rows = files.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?, words.next()?))
+    });
+    let units = rows.filter(|(name, state)| !name.contains("@.") && *state != "alias");
+    let differing = units.filter_map(|(name, state)| match items.get(name) {
+        None => Some(format!("{name} is {state} and not published")),
+        Some(item) if item.enablement != state => {
+            Some(format!("{name} is {state}, published {}", item.enablement))
+        }
+        Some(_) => None,
+    });
+    differing.collect()
+}
+
+/// Loaded units by name.
+fn shown(text: &str) -> BTreeMap<String, Shown> {
+    let blocks = text.split("\n\n").map(|block| {
+        let lines = block.lines().filter_map(|line| line.split_once('='));
+        lines
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect::<Shown>()
+    });
+    blocks
+        .filter_map(|block| Some((block.get("Id")?.clone(), block)))
+        .collect()
+}
+
+/// States, files and main pid of a loaded unit that is published.
+fn state(name: &str, unit: &Shown, item: Option<&UnitItem>, observed: Option<&ObservedUnit>) -> Vec<String> {
+    let get = |key: &str| unit.get(key).map_or("", String::as_str);
+    let Some(item) = item else {
+        let kinds = [".service", ".socket", ".target", ".timer", ".path"];
+        let kind = kinds.iter().any(|kind| name.ends_with(kind));
+        // A login's own, and what another unit only names.
+        let passing = name.starts_with("user@") || name.starts_with("user-runtime-dir@");
+        let missing = kind && !passing && get("LoadState") != "not-found" && get("ActiveState") != "inactive";
+        return missing
+            .then(|| format!("{name} is {} and not published", get("ActiveState")))
+            .into_iter()
+            .collect();
+    };
+    // The agent speaks of the files, systemd of what it has loaded of older ones.
+    if get("NeedDaemonReload") == "yes" {
+        return Vec::new();
+    }
+    // `/lib` is `/usr/lib` on the host.
+    let merged = |path: &str| match path.strip_prefix("/lib/") {
+        Some(rest) => format!("/usr/lib/{rest}"),
+        None => path.to_owned(),
+    };
+    let fragment = item.fragment.as_ref().map_or("", |file| &file.path);
+    let drop_ins: Vec<String> = item.drop_ins.iter().map(|file| merged(&file.path)).collect();
+    let loaded: Vec<String> = get("DropInPaths").split_whitespace().map(merged).collect();
+    let mut pairs = vec![
+        ("load state", item.load_state.clone(), get("LoadState").to_owned()),
+        ("drop-ins", drop_ins.join(" "), loaded.join(" ")),
+    ];
+    // systemd names the link of a mask's target.
+    if item.load_state != "masked" {
+        pairs.push(("unit file", merged(fragment), merged(get("FragmentPath"))));
+    }
+    match observed {
+        Some(observed) => pairs.extend([
+            (
+                "state",
+                observed.active_state.clone(),
+                get("ActiveState").to_owned(),
+            ),
+            (
+                "sub-state",
+                observed.sub_state.clone(),
+                get("SubState").to_owned(),
+            ),
+            (
+                "main pid",
+                observed.main_pid.to_string(),
+                main_pid(get("MainPID")),
+            ),
+        ]),
+        None => pairs.push(("state", "inactive".to_owned(), get("ActiveState").to_owned())),
+    }
+    let differing = pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+    let told = differing.map(|(what, ours, theirs)| format!("{name}: {what} {ours:?}, systemctl {theirs:?}"));
+    told.collect()
+}
+
+/// Units without processes have none.
+fn main_pid(shown: &str) -> String {
+    if shown.is_empty() { "0" } else { shown }.to_owned()
+}
