@@ -149,8 +149,10 @@ impl Loaded {
     fn apply(&mut self, dirty: &Dirty) -> BTreeSet<String> {
         let mut look = BTreeSet::new();
         for (name, change) in &dirty.units {
-            if change.gone {
-                self.forget(name);
+            // A daemon-reload says of every unit that it went, and only later that it is there again: whether
+            // one really went, the list tells.
+            if change.gone && self.live.contains_key(name) {
+                look.insert(name.clone());
             }
             let active = change.states.active_state.as_deref();
             match self.live.get_mut(name) {

@@ -208,3 +208,19 @@ async fn mounts_and_logins_are_not_asked_about() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_daemon_reload_seen_half_way_stops_nothing() {
+    let mut host = Host::looked_at().await;
+    // Between the two waves of a reload: all units went, none is back yet.
+    for name in ["db.service", "web.service"] {
+        host.systemd.signal_removed(name).await;
+    }
+    let half_way = host.next().await;
+    assert_eq!(item(&half_way, "web.service").unwrap().run, RunClass::Up);
+    assert_eq!(item(&half_way, "db.service").unwrap().run, RunClass::Up);
+    let Content::Units { services, .. } = half_way.content else {
+        panic!("no units");
+    };
+    assert_eq!(services, 2);
+}
