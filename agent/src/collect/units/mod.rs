@@ -53,6 +53,10 @@ use crate::settings::Settings;
 
 /// Signals of one burst are looked at together.
 const BURST: Duration = Duration::from_millis(100);
+/// A step of an installation follows the one before within this time.
+const QUIET: Duration = Duration::from_millis(700);
+/// Longest wait for an installation to be complete; a daemon-reload takes seconds on an emulated machine.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(20);
 /// An emulated machine with hundreds of units answers that slowly.
 const SLOWEST_AUDIT: Duration = Duration::from_secs(120);
 const AUDIT: Duration = Duration::from_secs(600);
@@ -174,6 +178,25 @@ impl Units {
         Ok(())
     }
 
+    /// Waits until a service that is being installed step by step is complete: it started, or nothing more
+    /// came for a moment.
+    async fn settle(&self) {
+        let Some(signals) = &self.signals else { return };
+        let at_most = Instant::now() + SETTLE_AT_MOST;
+        while signals.awaits_more() && Instant::now() < at_most {
+            let watch = self.watch.as_ref();
+            tokio::select! {
+                () = signals.next() => {}
+                () = async { match watch { Some(w) => w.changed().await, None => std::future::pending().await } } => {
+                    signals.note_files();
+                }
+                () = sleep(QUIET) => if !signals.reloading() { return },
+            }
+        }
+        // Its other signals.
+        sleep(BURST).await;
+    }
+
     fn has_unfinished(&self) -> bool {
         !self.loaded.unread().is_empty() || !self.disk().unasked().is_empty()
     }
@@ -254,5 +277,6 @@ impl Collector for Units {
             () = sleep(REST), if unfinished => return,
         }
         sleep(BURST).await;
+        self.settle().await;
     }
 }

@@ -40,12 +40,24 @@ pub struct Dirty {
     pub reloaded: bool,
     /// Everything: signals may have been lost.
     pub all: bool,
+    /// The service manager is reading all unit files now. Not news, and not taken with them.
+    reloading: bool,
 }
 
 impl Dirty {
     /// Whether there is nothing to look at.
     pub fn is_empty(&self) -> bool {
         self.units.is_empty() && !self.files && !self.reloaded && !self.all
+    }
+
+    /// Whether more is likely to follow at once: files were written, loaded or linked and nothing has
+    /// started or stopped since. A service is installed in steps (write, daemon-reload, enable, start) that
+    /// are one change.
+    fn awaits_more(&self) -> bool {
+        let mut units = self.units.values();
+        let files = self.files || self.reloaded || units.any(|change| change.look || change.gone);
+        let moved = |change: &Change| change.states.active_state.is_some();
+        self.reloading || (files && !self.units.values().any(moved))
     }
 
     /// Adds what came later.
@@ -110,7 +122,10 @@ impl Dirty {
             }
             "UnitFilesChanged" => self.files = true,
             // Sent with `true` when a reload begins and `false` when it is done.
-            "Reloading" => self.reloaded |= body.deserialize::<(bool,)>().is_ok_and(|(begins,)| !begins),
+            "Reloading" => {
+                self.reloading = body.deserialize::<(bool,)>().is_ok_and(|(begins,)| begins);
+                self.reloaded |= !self.reloading;
+            }
             "NameOwnerChanged" => self.all = true,
             _ => {}
         }
@@ -193,12 +208,33 @@ impl Signals {
 
     /// Takes what has gathered.
     pub fn take(&self) -> Dirty {
-        self.shared.with(std::mem::take)
+        self.shared.with(|dirty| {
+            let left = Dirty {
+                reloading: dirty.reloading,
+                ..Dirty::default()
+            };
+            std::mem::replace(dirty, left)
+        })
     }
 
     /// Notes that unit files changed on disk.
     pub fn note_files(&self) {
         self.shared.with(|dirty| dirty.files = true);
+    }
+
+    /// Whether more news is likely to follow at once.
+    pub fn awaits_more(&self) -> bool {
+        self.shared.with(|dirty| dirty.awaits_more())
+    }
+
+    /// Whether the service manager is reading all unit files now.
+    pub fn reloading(&self) -> bool {
+        self.shared.with(|dirty| dirty.reloading)
+    }
+
+    /// Resolves at the next signal.
+    pub async fn next(&self) {
+        self.shared.bell.notified().await;
     }
 
     /// Whether the connection is gone.

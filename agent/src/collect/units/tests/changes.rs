@@ -224,3 +224,24 @@ async fn a_daemon_reload_seen_half_way_stops_nothing() {
     };
     assert_eq!(services, 2);
 }
+
+#[tokio::test]
+async fn a_service_installed_in_steps_is_one_change() {
+    let mut host = Host::looked_at().await;
+    host.write(&format!("{ETC}/new.service"), &unit("new"));
+    let systemd = host.systemd.clone();
+    let link = host.path(&format!("{ETC}/multi-user.target.wants/new.service"));
+    let steps = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        systemd.reload().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("../new.service", link).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        systemd.signal_states("new.service", "active", 40).await;
+    });
+    let installed = host.next().await;
+    let new = item(&installed, "new.service").unwrap();
+    assert_eq!((new.run, new.enablement.as_str()), (RunClass::Up, "enabled"));
+    steps.await.unwrap();
+}

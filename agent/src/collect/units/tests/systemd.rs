@@ -32,6 +32,7 @@ pub struct State {
 }
 
 /// The service manager.
+#[derive(Clone)]
 pub struct Systemd {
     connection: Connection,
     state: Arc<Mutex<State>>,
