@@ -32,7 +32,7 @@ where
     if ctx.may_act().is_err() {
         return Ok(Action::requeue(backoff::FIRST));
     }
-    let _busy = Busy::new(Arc::clone(&ctx));
+    let busy = Busy::new(Arc::clone(&ctx));
     let object = match &object.0 {
         Ok(object) => Arc::new(object.clone()),
         Err(invalid) => {
@@ -47,7 +47,13 @@ where
     let (name, generation) = (meta.name.clone().unwrap_or_default(), meta.generation);
     let namespace = meta.namespace.clone().unwrap_or_default();
     let begun = Instant::now();
-    let outcome = match tokio::spawn(reconcile(object, Arc::clone(&ctx))).await {
+    let work = reconcile(object, Arc::clone(&ctx));
+    // The work carries the count itself: a driver that stops may not look at it again.
+    let counted = async move {
+        let _busy = busy;
+        work.await
+    };
+    let outcome = match tokio::spawn(counted).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Error::NotYet {
             reason: "Panicked",

@@ -50,7 +50,10 @@ impl World {
         let lab = Lab::attach(NAME, prepared().ok()?).ok()?;
         let again = || {
             // Its controller outlived the run that started it; none is no failure.
-            let _ = lab.command("pkill").args(["--exact", "twin"]).status();
+            let _ = lab
+                .command("pkill")
+                .args(["--signal", "KILL", "--exact", "twin"])
+                .status();
             product::install_chart(&lab, AgentPlace::Service)?;
             product::agent::install(&lab, AgentPlace::Service)?;
             product::start_controller(&lab)
