@@ -59,6 +59,8 @@ pub struct Allowed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.baseImage) != has(self.adopt)").message("give exactly one of baseImage (create a VM) and adopt (use an existing domain)"))]
+// libvirt also speaks TLS where a URI has a host and no transport.
+#[x_kube(validation = Rule::new("has(self.credentialsRef) == self.uri.matches('^qemu([+]tls://|://[^/])')").message("a URI over TLS needs credentialsRef and no other takes it: it names the Secret with ca.crt, tls.crt and tls.key"))]
 pub struct Libvirt {
     /// `qemu:///system`, `qemu+tls://host/system` …: driver, transport, host and path only. Query
     /// parameters are refused, because some run programs on the client.
@@ -67,7 +69,8 @@ pub struct Libvirt {
         regex(pattern = r"^qemu(\+(tls|unix|tcp))?://[a-zA-Z0-9.:\[\]-]*/(system|session)$")
     )]
     pub uri: String,
-    /// Secret in the controller's namespace with `ca.crt`, `tls.crt`, `tls.key` for `qemu+tls`.
+    /// Secret in the controller's namespace with `ca.crt` (the hypervisor's authority), `tls.crt` and
+    /// `tls.key` (the controller's client certificate), PEM. Needed by `qemu+tls`, and only by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_ref: Option<LocalRef>,
     /// Storage pool of type `dir`.

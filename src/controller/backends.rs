@@ -35,10 +35,10 @@ mod sites {
     use async_trait::async_trait;
 
     use crate::controller::ports::{Hypervisor, Site};
-    use crate::vm::libvirt::Hypervisors;
+    use crate::vm::libvirt::{Endpoint, Hypervisors};
     use crate::vm::{TwinVm, VmError, VmSpec};
 
-    /// Hypervisors reached through libvirt, one connection per URI.
+    /// Hypervisors reached through libvirt, one connection per URI and client certificate.
     pub struct LibvirtSites {
         hypervisors: Hypervisors,
     }
@@ -51,14 +51,18 @@ mod sites {
         }
     }
 
+    fn endpoint(site: &Site) -> Result<Endpoint, VmError> {
+        Endpoint::new(&site.libvirt.uri, site.credentials.as_ref())
+    }
+
     #[async_trait]
     impl Hypervisor for LibvirtSites {
         async fn vm(&self, site: &Site, spec: VmSpec) -> Result<Arc<dyn TwinVm>, VmError> {
-            Ok(self.hypervisors.vm(&site.libvirt.uri, spec))
+            Ok(self.hypervisors.vm(&endpoint(site)?, spec))
         }
 
         async fn check(&self, site: &Site) -> Result<(), VmError> {
-            self.hypervisors.check(&site.libvirt.uri, &site.libvirt).await
+            self.hypervisors.check(&endpoint(site)?, &site.libvirt).await
         }
     }
 }

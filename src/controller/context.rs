@@ -100,6 +100,8 @@ struct Remembered {
     retries: HashMap<String, Option<Timestamp>>,
     /// How often in a row a look showed that another attempt would be in vain, by twin UID.
     vain: HashMap<String, u32>,
+    /// Client certificate that was seen last, by class name.
+    credentials: HashMap<String, Option<Digest>>,
     /// Wakes the driver of twins.
     wake_twin: Option<mpsc::UnboundedSender<ObjectRef<GuardedTwin>>>,
     /// Wakes the driver of hosts.
@@ -277,6 +279,12 @@ impl Memory {
         true
     }
 
+    /// Remembers the client certificate of a class; answers whether another one was known before.
+    pub fn saw_credentials(&self, class: &str, digest: Option<Digest>) -> bool {
+        let before = self.inner().credentials.insert(class.to_owned(), digest);
+        before.is_some_and(|b| b != digest)
+    }
+
     /// Wakes the driver of a twin.
     pub fn wake_twin(&self, namespace: &str, name: &str) {
         if let Some(wake) = &self.inner().wake_twin {
@@ -313,6 +321,11 @@ impl Memory {
         inner.machines.remove(twin_uid);
         inner.boots.remove(twin_uid);
         inner.connections.remove(twin_uid);
+    }
+
+    /// Forgets a class that is gone.
+    pub fn forget_class(&self, class: &str) {
+        self.inner().credentials.remove(class);
     }
 
     /// Forgets a host that is gone.

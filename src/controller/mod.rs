@@ -13,6 +13,7 @@ pub mod backends;
 pub mod backoff;
 pub mod class;
 pub mod context;
+pub mod credentials;
 pub mod drive;
 pub mod error;
 pub mod events;

@@ -7,31 +7,14 @@ use jiff::Timestamp;
 use safetytwin_crds::twinclass::Libvirt;
 
 use crate::guest::GuestDoor;
-use crate::vm::{TwinVm, VmError, VmSpec};
-
-/// Client certificate for `qemu+tls`, PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TlsCredentials {
-    /// Certificate authority of the hypervisor.
-    pub ca: Vec<u8>,
-    /// Client certificate.
-    pub certificate: Vec<u8>,
-    /// Client key.
-    pub key: Vec<u8>,
-}
-
-impl std::fmt::Debug for TlsCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsCredentials")
-    }
-}
+use crate::vm::{TlsCredentials, TwinVm, VmError, VmSpec};
 
 /// A hypervisor as a class names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
     /// The class's libvirt settings; URI and pool are the frozen ones of an existing twin.
     pub libvirt: Libvirt,
-    /// Credentials of the class.
+    /// Client certificate of the class.
     pub credentials: Option<TlsCredentials>,
 }
 

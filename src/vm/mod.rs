@@ -17,6 +17,9 @@ pub mod fake;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
 pub mod names;
+mod tls;
+
+pub use tls::TlsCredentials;
 
 /// A VM to make, or a domain to adopt.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +148,15 @@ pub enum VmError {
         /// What it said.
         message: String,
     },
+    /// The hypervisor is reached over TLS and no client certificate is given: only an administrator
+    /// can help.
+    #[error(
+        "hypervisor {uri} is reached over TLS, which needs a client certificate: the class must name its Secret in spec.libvirt.credentialsRef, and this hypervisor in uri"
+    )]
+    NoCredentials {
+        /// Connection URI.
+        uri: String,
+    },
     /// A call took longer than its deadline; the outcome is unknown, observe before acting.
     #[error("{call} took longer than {seconds} s")]
     Deadline {
@@ -194,13 +206,17 @@ pub enum VmError {
 impl VmError {
     /// Whether trying again without a user's help can succeed.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Missing { .. } | Self::Refused { .. })
+        !matches!(
+            self,
+            Self::NoCredentials { .. } | Self::Missing { .. } | Self::Refused { .. }
+        )
     }
 
     /// PascalCase reason for conditions and events.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "HypervisorUnreachable",
+            Self::NoCredentials { .. } => "CredentialsMissing",
             Self::Deadline { .. } => "HypervisorTimeout",
             Self::Missing { .. } => "ClassIncomplete",
             Self::Refused { .. } => "DomainRefused",

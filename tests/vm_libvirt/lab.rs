@@ -1,19 +1,24 @@
 //! A libvirtd of the test's own: in its own network, mount and process namespaces, with its own state.
 //!
 //! The machine's libvirt is never touched. Everything ends with the first process of the namespace.
+//! The pool's folder is seen by that libvirtd only: what a test's backend does with a volume, it does
+//! through libvirt, as on a remote hypervisor.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use safetytwin::vm::libvirt::Hypervisors;
+use nix::sched::{CloneFlags, setns};
+use safetytwin::vm::libvirt::{Endpoint, Hypervisors};
 use safetytwin::vm::{Seed, TwinVm, VmError, VmOrigin, VmSpec};
 use safetytwin_crds::twinclass::{Libvirt, Vm, VmType};
 use virt::connect::Connect;
 use virt::network::Network;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
+
+use super::pki::Authority;
 
 const NEEDED: &[&str] = &[
     "unshare",
@@ -39,9 +44,15 @@ mount --bind "$LAB/cache" /var/cache/libvirt
 mount --bind "$LAB/log" /var/log/libvirt
 virtlogd -d -p /run/virtlogd.pid
 # No exec: this shell is process 1 of the namespace and reaps what QEMU leaves.
-libvirtd -p /run/libvirtd.pid
+libvirtd $LISTEN -p /run/libvirtd.pid
 exit
 "#;
+
+/// Where the pool is for libvirtd, and where this process finds it below the lab's folder.
+const POOL_FOLDER: (&str, &str) = ("/var/lib/libvirt/twins", "lib/twins");
+
+/// Of a lab that listens with TLS, in its network namespace.
+pub const TLS_URI: &str = "qemu+tls://127.0.0.1/system";
 
 pub const POOL: &str = "twins";
 pub const NETWORK: &str = "twins-isolated";
@@ -56,6 +67,18 @@ pub struct Lab {
 
 impl Lab {
     pub fn start() -> Self {
+        Self::start_with("", None)
+    }
+
+    /// Also listens with TLS, as `server` and for clients of `authority`.
+    pub fn start_with_tls(authority: &Authority) -> Self {
+        let daemon = "listen_tls = 1\nlisten_tcp = 0\nlisten_addr = \"127.0.0.1\"\nauth_tls = \"none\"\n\
+                      ca_file = \"/etc/libvirt/ca.pem\"\ncert_file = \"/etc/libvirt/server.pem\"\n\
+                      key_file = \"/etc/libvirt/server.key\"\n";
+        Self::start_with(daemon, Some(authority))
+    }
+
+    fn start_with(tls: &str, authority: Option<&Authority>) -> Self {
         for program in NEEDED {
             let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
                 .iter()
@@ -63,15 +86,22 @@ impl Lab {
             assert!(found, "{program} is missing; install it: {INSTALL}");
         }
         let folder = tempfile::Builder::new().prefix("twin-vm-").tempdir().unwrap();
-        for name in ["run", "lib", "etc", "cache", "log", "pool"] {
+        for name in ["run", "lib", "etc", "cache", "log", POOL_FOLDER.1] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
+        let etc = folder.path().join("etc");
+        if let Some(authority) = authority {
+            let server = authority.server();
+            std::fs::write(etc.join("ca.pem"), authority.pem()).unwrap();
+            std::fs::write(etc.join("server.pem"), server.certificate).unwrap();
+            std::fs::write(etc.join("server.key"), server.key).unwrap();
+        }
         // Anybody in this process's place may connect; QEMU runs as root, without control groups.
-        let daemon = "auth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0700\"\n";
+        let daemon = format!("auth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0700\"\n{tls}");
         let qemu = "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\nremember_owner = 0\n\
                     cgroup_controllers = []\nnamespaces = []\n";
-        std::fs::write(folder.path().join("etc/libvirtd.conf"), daemon).unwrap();
-        std::fs::write(folder.path().join("etc/qemu.conf"), qemu).unwrap();
+        std::fs::write(etc.join("libvirtd.conf"), daemon).unwrap();
+        std::fs::write(etc.join("qemu.conf"), qemu).unwrap();
         let log = std::fs::File::create(folder.path().join("log/lab.log")).unwrap();
         let first = Command::new("unshare")
             .args([
@@ -84,6 +114,7 @@ impl Lab {
             ])
             .args(["--propagation", "private", "--", "sh", "-c", INSIDE])
             .env("LAB", folder.path())
+            .env("LISTEN", if authority.is_some() { "--listen" } else { "" })
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -106,7 +137,7 @@ impl Lab {
     }
 
     pub fn pool_folder(&self) -> PathBuf {
-        self.folder.path().join("pool")
+        self.folder.path().join(POOL_FOLDER.1)
     }
 
     /// Names of the files in the pool, sorted.
@@ -120,11 +151,28 @@ impl Lab {
     }
 
     pub fn vm(&self, spec: VmSpec) -> Arc<dyn TwinVm> {
-        self.hypervisors.vm(&self.uri(), spec)
+        self.hypervisors.vm(&self.endpoint(), spec)
     }
 
     pub async fn check(&self, class: &Libvirt) -> Result<(), VmError> {
-        self.hypervisors.check(&self.uri(), class).await
+        self.hypervisors.check(&self.endpoint(), class).await
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::new(&self.uri(), None).unwrap()
+    }
+
+    /// Runs `work` on a thread in the lab's network namespace, which its connections are made from.
+    pub fn inside<R: Send>(&self, work: impl Future<Output = R> + Send) -> R {
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.first.id())).unwrap();
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.unwrap().block_on(work)
+            });
+            inside.join().unwrap()
+        })
     }
 
     /// Runs `work` on a connection of its own, as an administrator would with virsh.
@@ -146,10 +194,9 @@ impl Lab {
     }
 
     fn furnish(&self, connect: &Connect) {
-        let folder = self.pool_folder();
         let pool = format!(
             "<pool type='dir'><name>{POOL}</name><target><path>{}</path></target></pool>",
-            folder.display()
+            POOL_FOLDER.0
         );
         let pool = StoragePool::define_xml(connect, &pool, 0).unwrap();
         pool.create(0).unwrap();

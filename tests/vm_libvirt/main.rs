@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod lab;
+mod pki;
+mod tls;
 
 use lab::{BASE, Lab, NETWORK, POOL, spec};
 use safetytwin::vm::{PointRequest, VmError, VmOrigin, conformance};

@@ -180,8 +180,8 @@ fn a_class_takes_no_uri_that_could_run_a_program_and_no_path() {
     let uri = |text: &str| with(&class("c"), &[("/spec/libvirt/uri", json!(text))]);
     for good in [
         "qemu:///system",
-        "qemu+tls://hv1.example:16514/system",
-        "qemu+tls://[fd00::1]/system",
+        "qemu+unix:///system",
+        "qemu+tcp://[fd00::1]/system",
     ] {
         accepted(&uri(good));
     }
@@ -200,6 +200,28 @@ fn a_class_takes_no_uri_that_could_run_a_program_and_no_path() {
         ),
         "baseImage",
     );
+}
+
+#[test]
+fn a_class_names_a_client_certificate_exactly_when_its_uri_is_over_tls() {
+    let message = "a URI over TLS needs credentialsRef and no other takes it";
+    let with_reference = [("/spec/libvirt/credentialsRef", json!({"name": "hv1"}))];
+    let uri = |text: &str| with(&class("c"), &[("/spec/libvirt/uri", json!(text))]);
+    // The last two have no transport but a host: libvirt takes TLS.
+    for tls in [
+        "qemu+tls://hv1.example:16514/system",
+        "qemu+tls://[fd00::1]/system",
+        "qemu+tls:///system",
+        "qemu://hv1.example/system",
+        "qemu://[fd00::1]/system",
+    ] {
+        accepted(&with(&uri(tls), &with_reference));
+        refused(&uri(tls), message);
+    }
+    for other in ["qemu:///system", "qemu+unix:///system", "qemu+tcp://hv1/system"] {
+        accepted(&uri(other));
+        refused(&with(&uri(other), &with_reference), message);
+    }
 }
 
 #[test]

@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 use virt::connect::Connect;
 
 use super::super::VmError;
-use super::errors::printable;
+use super::endpoint::Endpoint;
 
 /// What a call works with on the owner thread.
 pub(super) struct Session<'a> {
-    uri: &'a str,
+    endpoint: &'a Endpoint,
     connect: &'a Connect,
     shared: &'a Shared,
 }
@@ -31,7 +31,7 @@ impl Session<'_> {
     }
 
     pub(super) fn uri(&self) -> &str {
-        self.uri
+        self.endpoint.uri()
     }
 
     /// Asked before every effect: nobody waits for an abandoned call any more, so it must stop.
@@ -40,7 +40,7 @@ impl Session<'_> {
     /// The call was abandoned.
     pub(super) fn check(&self) -> Result<(), VmError> {
         if self.shared.abandoned.load(Ordering::Acquire) {
-            return Err(unreachable(self.uri, "the call was given up"));
+            return Err(self.endpoint.unreachable("the call was given up"));
         }
         Ok(())
     }
@@ -75,16 +75,16 @@ struct Worker {
     shared: Arc<Shared>,
 }
 
-/// A connection to one URI; opened by the first call, and again when it broke.
+/// A connection to one endpoint; opened by the first call, and again when it broke.
 pub(super) struct Link {
-    uri: String,
+    endpoint: Endpoint,
     worker: Mutex<Option<Worker>>,
 }
 
 impl Link {
-    pub(super) fn new(uri: &str) -> Self {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
         Self {
-            uri: uri.to_owned(),
+            endpoint,
             worker: Mutex::new(None),
         }
     }
@@ -115,7 +115,7 @@ impl Link {
             usable
         });
         let job = Job { deadline, begun, run };
-        let gone = || unreachable(&self.uri, "the connection was given up");
+        let gone = || self.endpoint.unreachable("the connection was given up");
         worker.jobs.send(job).map_err(|_| gone())?;
         loop {
             match tokio::time::timeout(Duration::from_secs(1), &mut has_begun).await {
@@ -148,11 +148,11 @@ impl Link {
         }
         let (jobs, queue) = channel();
         let shared = Arc::new(Shared::default());
-        let (uri, thread_shared) = (self.uri.clone(), Arc::clone(&shared));
+        let (endpoint, thread_shared) = (self.endpoint.clone(), Arc::clone(&shared));
         std::thread::Builder::new()
             .name("libvirt".into())
-            .spawn(move || own(&uri, &thread_shared, &queue))
-            .map_err(|error| unreachable(&self.uri, &format!("no thread: {error}")))?;
+            .spawn(move || own(&endpoint, &thread_shared, &queue))
+            .map_err(|error| self.endpoint.unreachable(&format!("no thread: {error}")))?;
         let worker = Worker { jobs, shared };
         *slot = Some(worker.clone());
         Ok(worker)
@@ -172,7 +172,7 @@ impl Link {
 }
 
 /// The owner thread: runs calls in turn until nobody can send any, or it is abandoned.
-fn own(uri: &str, shared: &Shared, queue: &Receiver<Job>) {
+fn own(endpoint: &Endpoint, shared: &Shared, queue: &Receiver<Job>) {
     let mut connect: Option<Connect> = None;
     while let Ok(job) = queue.recv() {
         if shared.abandoned.load(Ordering::Acquire) {
@@ -190,12 +190,12 @@ fn own(uri: &str, shared: &Shared, queue: &Receiver<Job>) {
         }
         let opened = match connect.take() {
             Some(open) => Ok(open),
-            None => Connect::open(Some(uri)).map_err(|error| unreachable(uri, error.message())),
+            None => endpoint.open(),
         };
         match opened {
             Ok(open) => {
                 let session = Session {
-                    uri,
+                    endpoint,
                     connect: &open,
                     shared,
                 };
@@ -232,13 +232,6 @@ fn guarded<R>(call: &'static str, work: impl FnOnce() -> Result<R, VmError>) -> 
     })
 }
 
-fn unreachable(uri: &str, message: &str) -> VmError {
-    VmError::Unreachable {
-        uri: uri.to_owned(),
-        message: printable(message),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -250,9 +243,13 @@ mod tests {
     /// libvirt's own driver for tests lives in the client library: no daemon, no network.
     const TEST_DRIVER: &str = "test:///default";
 
+    fn link(uri: &str) -> Link {
+        Link::new(Endpoint::new(uri, None).unwrap())
+    }
+
     #[tokio::test]
     async fn a_call_that_hangs_is_given_up_and_stops_before_its_next_effect() {
-        let link = Link::new(TEST_DRIVER);
+        let link = link(TEST_DRIVER);
         let (late, seen) = std::sync::mpsc::channel();
         let (release, released) = std::sync::mpsc::channel::<()>();
         let hung = link.call("hang", Duration::from_millis(10), move |session| {
@@ -273,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_the_binding_is_one_calls_failure() {
-        let link = Link::new(TEST_DRIVER);
+        let link = link(TEST_DRIVER);
         let result: Result<(), _> = link
             .call("drop", Duration::from_secs(60), |_| {
                 panic!("as a destructor does")
@@ -289,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hypervisor_that_is_not_there_is_unreachable() {
-        let link = Link::new("qemu+unix:///system?socket=/nonexistent/libvirt-sock");
+        let link = link("qemu+unix:///system?socket=/nonexistent/libvirt-sock");
         let result = link.call("observe", Duration::from_secs(60), |_| Ok(())).await;
         assert!(matches!(result, Err(VmError::Unreachable { .. })), "{result:?}");
     }

@@ -1,6 +1,7 @@
 //! [`TwinVm`] on libvirt (QEMU driver), local or remote.
 //!
-//! One connection per URI, shared by all VMs there, with one thread that owns it (`link`). Every
+//! One connection per URI and client certificate (`endpoint`, `pki`), shared by all VMs there, with
+//! one thread that owns it (`link`); it ends with the last handle of a VM that uses it. Every
 //! method is one closure on that thread (`lifecycle`, `points`, `facts`) with a deadline; between
 //! two effects it asks whether anybody still waits for it. Nothing is pasted into XML (`xml`,
 //! `machine`), and only what is needed is read from it (`read`). Volumes go through the storage API
@@ -8,11 +9,13 @@
 
 mod call;
 mod class;
+mod endpoint;
 mod errors;
 mod facts;
 mod lifecycle;
 mod link;
 mod machine;
+mod pki;
 mod points;
 mod read;
 mod seed;
@@ -20,7 +23,7 @@ mod storage;
 mod xml;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,15 +33,18 @@ use super::{PointRequest, PointTaken, TwinVm, VmError, VmFacts, VmSpec};
 use call::Call;
 use link::Link;
 
+pub use endpoint::Endpoint;
+
 /// Calls that only read, or write a few bytes.
 const SHORT: Duration = Duration::from_secs(20);
 /// Calls that start QEMU, or move a guest's memory or disk.
 const LONG: Duration = Duration::from_secs(180);
 
-/// All connections of this process, one per URI.
+/// All connections of this process, one per URI and client certificate.
 #[derive(Default)]
 pub struct Hypervisors {
-    links: Mutex<BTreeMap<String, Arc<Link>>>,
+    /// Held by the VMs: after a rotation the old certificate's connection ends with its last user.
+    links: Mutex<BTreeMap<endpoint::Key, Weak<Link>>>,
 }
 
 impl Hypervisors {
@@ -49,11 +55,10 @@ impl Hypervisors {
         Self::default()
     }
 
-    /// The VM of a twin. Makes nothing and connects to nothing; the first call does. `uri` may carry
-    /// libvirt's own parameters (`pkipath`, `socket`): whoever calls has checked it.
-    pub fn vm(&self, uri: &str, spec: VmSpec) -> Arc<dyn TwinVm> {
+    /// The VM of a twin. Makes nothing and connects to nothing; the first call does.
+    pub fn vm(&self, endpoint: &Endpoint, spec: VmSpec) -> Arc<dyn TwinVm> {
         Arc::new(LibvirtVm {
-            link: self.link(uri),
+            link: self.link(endpoint),
             spec: Arc::new(spec),
         })
     }
@@ -62,21 +67,25 @@ impl Hypervisors {
     ///
     /// # Errors
     /// The first thing that is not there or cannot be used, with what to do.
-    pub async fn check(&self, uri: &str, class: &Libvirt) -> Result<(), VmError> {
+    pub async fn check(&self, endpoint: &Endpoint, class: &Libvirt) -> Result<(), VmError> {
         let class = class.clone();
         let work = move |session: &link::Session<'_>| {
             let spec = class::spec(&class);
             Call { session, spec: &spec }.check_class(&class)
         };
-        self.link(uri).call("check the class", SHORT, work).await
+        self.link(endpoint).call("check the class", SHORT, work).await
     }
 
-    fn link(&self, uri: &str) -> Arc<Link> {
+    fn link(&self, endpoint: &Endpoint) -> Arc<Link> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = links
-            .entry(uri.to_owned())
-            .or_insert_with(|| Arc::new(Link::new(uri)));
-        Arc::clone(link)
+        links.retain(|_, link| link.strong_count() > 0);
+        let key = endpoint.key();
+        if let Some(link) = links.get(&key).and_then(Weak::upgrade) {
+            return link;
+        }
+        let link = Arc::new(Link::new(endpoint.clone()));
+        links.insert(key, Arc::downgrade(&link));
+        link
     }
 }
 
