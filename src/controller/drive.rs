@@ -47,19 +47,7 @@ where
     let (name, generation) = (meta.name.clone().unwrap_or_default(), meta.generation);
     let namespace = meta.namespace.clone().unwrap_or_default();
     let begun = Instant::now();
-    let work = reconcile(object, Arc::clone(&ctx));
-    // The work carries the count itself: a driver that stops may not look at it again.
-    let counted = async move {
-        let _busy = busy;
-        work.await
-    };
-    let outcome = match tokio::spawn(counted).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Error::NotYet {
-            reason: "Panicked",
-            message: "a reconcile ended in a panic; this is a bug of the controller".into(),
-        }),
-    };
+    let outcome = guarded(busy, reconcile(object, Arc::clone(&ctx))).await;
     let failure = outcome.as_ref().err().map(Error::reason);
     ctx.metrics.reconciled(kind, begun.elapsed(), failure);
     Ok(match outcome {
@@ -82,6 +70,21 @@ where
             Action::requeue(wait)
         }
     })
+}
+
+/// Runs the work as a task of its own, which carries the count: a driver that stops may not look at it again.
+async fn guarded<R>(busy: Busy, work: R) -> Result<Action, Error>
+where
+    R: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    let counted = async move {
+        let _busy = busy;
+        work.await
+    };
+    tokio::spawn(counted).await.unwrap_or(Err(Error::NotYet {
+        reason: "Panicked",
+        message: "a reconcile ended in a panic; this is a bug of the controller".into(),
+    }))
 }
 
 /// Counts a running reconcile for as long as it lives.
