@@ -151,7 +151,7 @@ impl Loaded {
         for (name, change) in &dirty.units {
             // A daemon-reload says of every unit that it went, and only later that it is there again: whether
             // one really went, the list tells.
-            if change.gone && self.live.contains_key(name) {
+            if change.gone && (self.live.contains_key(name) || self.todo.contains(name)) {
                 look.insert(name.clone());
             }
             let active = change.states.active_state.as_deref();

@@ -1,5 +1,7 @@
 //! A service manager that is slow to answer.
 
+use safetytwin_crds::item::RunClass;
+
 use super::*;
 
 fn silence(host: &Host, name: &str) {
@@ -65,4 +67,21 @@ async fn a_change_that_came_while_a_look_failed_is_not_lost() {
         .map(|u| (&*u.name, u.main_pid))
         .collect();
     assert!(observed.contains(&("idle.service", 30)), "{observed:?}");
+}
+
+#[tokio::test]
+async fn a_unit_that_went_before_it_was_read_is_not_read() {
+    let mut host = Host::new().await;
+    host.units.loaded.read_for = Duration::from_millis(500);
+    silence(&host, "web.service");
+    host.look(Scope::Audit).await.unwrap();
+    host.systemd.asked();
+    // Reading it now would load it again.
+    host.systemd.state().units.remove("web.service");
+    host.systemd.state().silent.clear();
+    host.systemd.signal_removed("web.service").await;
+    let looked = host.next().await;
+    assert_eq!(host.systemd.asked(), ["ListUnitsByPatterns web.service"]);
+    assert_eq!(item(&looked, "web.service").unwrap().run, RunClass::Down);
+    assert_eq!(looked.gaps, [""; 0]);
 }
