@@ -32,6 +32,15 @@ const SEEN: &[&str] = &[
     "the_same_change_made_twice_has_two_snapshots",
     "a_service_that_cannot_start_in_the_twin_is_named_and_the_others_go_on",
     "a_removed_unit_leaves_the_twin_after_a_second_observation",
+    "a_controller_restarted_between_beats_does_nothing",
+    "an_independent_process_runs_in_the_twin",
+    "a_unit_with_a_carriage_return_adds_no_command",
+    "an_argument_with_a_newline_runs_nothing",
+    "a_firewall_service_of_the_host_does_not_lock_the_controller_out",
+    "a_controller_killed_in_an_apply_finishes_it_once",
+    "a_twin_rebooted_runs_the_same_services",
+    "a_namespace_that_the_class_does_not_allow_is_refused",
+    "a_missing_class_is_named_and_heals",
 ];
 
 fn main() -> ExitCode {
