@@ -36,11 +36,14 @@ pub struct Home {
 }
 
 impl Home {
-    /// Opens a twin's home: makes the keys when there are none, changes nothing on the hypervisor.
+    /// Opens a twin's home: makes the keys when there are none and the twin stays, changes nothing on the
+    /// hypervisor.
     pub async fn open(ctx: &Context, twin: &DigitalTwin, class: &TwinClass) -> Result<Self, Error> {
         let uid = uid_of(twin)?;
         let mut site = class::site(ctx, class).await?;
+        let goes = twin.metadata.deletion_timestamp.is_some();
         let keys = match &site.libvirt.adopt {
+            None if goes => keys::remaining(&ctx.client, &ctx.namespace, &twin.name_any(), &uid).await?,
             None => keys::ensure(&ctx.client, &ctx.namespace, &twin.name_any(), &uid).await?,
             Some(adopt) => adopted_keys(ctx, &adopt.key_ref.name).await?,
         };
