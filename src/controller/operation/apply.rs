@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use safetytwin_crds::condition::Verdict;
-use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind};
+use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind, PendingRemoval};
 use safetytwin_crds::manifest::Manifest;
 use safetytwin_crds::revision::Content;
 use safetytwin_crds::twinclass::PointMode;
@@ -38,6 +38,8 @@ pub struct Wanted<'a> {
     pub manifest_epoch: i64,
     /// Revision in the guest's manifest.
     pub base: i64,
+    /// Removals that wait beyond this operation.
+    pub pending: Option<PendingRemoval>,
 }
 
 /// Records a new apply and performs it.
@@ -63,7 +65,9 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         restore_name: None,
         summary: wanted.summary.clone(),
     };
-    job.begin(operation.clone()).await?;
+    let pending = wanted.pending.clone();
+    job.begin(operation.clone(), |status| status.pending_removal = pending)
+        .await?;
     perform(
         job,
         &operation,

@@ -30,7 +30,7 @@ pub async fn begin(job: &Job<'_>, snapshot: &TwinSnapshot) -> Result<(), Error> 
         restore_name: None,
         summary: format!("(manual) {description}").trim_end().to_owned(),
     };
-    job.begin(operation.clone()).await?;
+    job.begin(operation.clone(), |_| {}).await?;
     perform(job, &operation, snapshot).await
 }
 

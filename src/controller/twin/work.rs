@@ -44,12 +44,16 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
     content.removed = diff.changes.removed.iter().map(|i| i.id.clone()).collect();
     content.removed.sort();
     job.ctx.memory.set_audited(&uid, job.ctx.clock.now());
+    // A removal that was confirmed stays pending until the operation that carries it out is recorded.
+    let confirmed = !diff.changes.removed.is_empty();
     let pending = diff.pending.clone();
     let who = identity(&read.head);
     let answers = address.addresses.first();
     job.ledger
         .update(|status| {
-            status.pending_removal = pending;
+            if !confirmed {
+                status.pending_removal = pending;
+            }
             status.host.get_or_insert(who);
             if let (Some(vm), Some(answers)) = (&mut status.vm, answers) {
                 vm.address = Some(answers.to_string());
@@ -80,6 +84,7 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             manifest_operation: manifest.operation,
             manifest_epoch: manifest.epoch,
             base: manifest.revision,
+            pending: diff.pending.clone(),
         };
         apply::begin(job, &wanted).await?;
     } else {
