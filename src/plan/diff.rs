@@ -56,6 +56,16 @@ impl Changes {
     }
 }
 
+/// Whether failed items are tried again as they are, and nothing else is done.
+pub fn is_retry(changes: &Changes, manifest: &Manifest) -> bool {
+    let failed_so = |item: &DesiredItem| {
+        manifest
+            .item(&item.id)
+            .is_some_and(|placed| placed.failure.is_some() && placed.rendered_digest == item.rendered_digest)
+    };
+    changes.added.is_empty() && changes.removed.is_empty() && changes.changed.iter().all(failed_so)
+}
+
 /// What decides how an item stands.
 #[derive(Clone, Copy)]
 struct Criteria<'a> {

@@ -192,6 +192,10 @@ pub async fn mark_taken(
         return Ok(());
     };
     let mut status: TwinSnapshotStatus = snapshot.status.clone().unwrap_or_default();
+    let is_said = status.conditions.is_true(types::READY) && status.point.as_deref() == Some(taken.point);
+    if taken.taken.existed && is_said {
+        return Ok(());
+    }
     let generation = snapshot.metadata.generation;
     status.observed_generation = generation;
     status.point = Some(taken.point.to_owned());

@@ -188,6 +188,8 @@ pub async fn put_on_top(job: &Job<'_>, number: i64) -> Result<(), Error> {
         manifest_epoch: manifest.epoch,
         base: manifest.revision,
         pending: job.ledger.status().await.pending_removal,
+        again: false,
+        taken_back: None,
     };
     apply::begin(job, &wanted).await?;
     Ok(())

@@ -16,8 +16,8 @@ use super::home::uid_of;
 use super::permit::identity;
 use super::publish::Next;
 use crate::controller::error::Error;
-use crate::controller::operation::Job;
 use crate::controller::operation::apply::{self, Wanted};
+use crate::controller::operation::{Job, objects};
 use crate::controller::sections::{self, HostRead, replicated};
 use crate::execute::drift;
 use crate::guest::Guest;
@@ -85,6 +85,8 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             manifest_epoch: manifest.epoch,
             base: manifest.revision,
             pending: diff.pending.clone(),
+            again: changed && is_again(job, &twin, &content, &manifest, &diff).await?,
+            taken_back: manifest.taken_back.as_ref(),
         };
         apply::begin(job, &wanted).await?;
     } else {
@@ -115,6 +117,23 @@ fn compare(
         re_render: twin.spec.re_render.as_deref(),
         now: job.ctx.clock.now(),
     })
+}
+
+/// Whether failed items of the applied revision are tried again, and nothing else is to be done.
+async fn is_again(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    content: &Content,
+    manifest: &Manifest,
+    diff: &Diff,
+) -> Result<bool, Error> {
+    if !plan::diff::is_retry(&diff.changes, manifest) {
+        return Ok(false);
+    }
+    let applied = objects::read_revision(&job.ctx.client, twin, manifest.revision).await?;
+    Ok(applied.is_some_and(|(_, applied)| {
+        applied.items == content.items && applied.excluded == content.excluded
+    }))
 }
 
 /// Names what could not be read, once per content, and asks for it again.
