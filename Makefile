@@ -25,7 +25,7 @@ help: ## This list
 
 .PHONY: try
 try: cargo ## What of this machine could be twinned, what not and why (no root, VM or cluster)
-	$(call stage,build,cargo build -q --bin twin-agent --bin twin)
+	$(call stage,build,cargo build -q -p safetytwin -p safetytwin-agent --bins)
 	@target/debug/twin-agent --once -o json | target/debug/twin plan -
 
 .PHONY: demo
