@@ -33,6 +33,15 @@ const SLOWEST_LOOK: Duration = Duration::from_secs(60);
 const BURST: Duration = Duration::from_millis(150);
 /// Podman's list of containers, which needs no API.
 const LIBPOD: &str = "/var/lib/containers/storage/overlay-containers/containers.json";
+/// The directory that it is in; it is there before the first container.
+const LIBPOD_ROOT: &str = "/var/lib/containers";
+/// Where an engine's service is, once the engine is installed.
+const INSTALLED_IN: [&str; 4] = [
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 /// An engine and where it listens.
 struct Source {
@@ -69,6 +78,23 @@ impl Containers {
     }
 }
 
+/// Whether a directory that does not exist would be missing on the host, too.
+fn sees(root: &HostRoot, dir: &str) -> bool {
+    root.locate("/") == Path::new("/") || root.modified(dir).is_some()
+}
+
+/// What the list of a Podman without a service says: it needs none to have containers.
+fn idle_podman(list: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(list) {
+        Ok(containers) if containers.is_empty() => None,
+        Ok(containers) => Some(format!(
+            "podman: {} containers, but podman.service does not run",
+            containers.len()
+        )),
+        Err(error) => Some(format!("podman: {LIBPOD} is not readable: {error}")),
+    }
+}
+
 /// Whether a process of this name exists.
 fn process_exists(proc: &Path, comm: &[u8]) -> bool {
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
@@ -86,28 +112,24 @@ impl Source {
         }
     }
 
-    /// What is known of an engine that cannot be asked: a reason if it may have containers.
+    /// What is known of an engine that cannot be asked: a reason if it may have containers. A pod
+    /// sees neither socket nor list that it was not given, so their absence alone says nothing.
     fn silent(&self, root: &HostRoot) -> Option<String> {
         match self.engine {
-            Engine::Docker => self
-                .socket
-                .exists()
+            Engine::Docker => (self.socket.exists() || self.is_installed(root))
                 .then(|| "docker: installed but not running; asking would start it".to_owned()),
-            Engine::Podman => {
-                let list = match root.read(LIBPOD, 16 * 1024 * 1024) {
-                    Ok(list) => list,
-                    Err(error) if error.is_not_found() => return None,
-                    Err(error) => return Some(format!("podman: {error}")),
-                };
-                let containers: Vec<serde_json::Value> = serde_json::from_slice(&list).unwrap_or_default();
-                (!containers.is_empty()).then(|| {
-                    format!(
-                        "podman: {} containers, but podman.service does not run",
-                        containers.len()
-                    )
-                })
-            }
+            Engine::Podman => match root.read(LIBPOD, 16 * 1024 * 1024) {
+                Ok(list) => idle_podman(&list),
+                Err(error) if error.is_not_found() => (!sees(root, LIBPOD_ROOT) && self.is_installed(root))
+                    .then(|| format!("podman: installed, but {LIBPOD_ROOT} is not visible")),
+                Err(error) => Some(format!("podman: {error}")),
+            },
         }
+    }
+
+    fn is_installed(&self, root: &HostRoot) -> bool {
+        let mut files = INSTALLED_IN.iter().map(|dir| format!("{dir}/{}", self.unit));
+        files.any(|file| root.modified(&file).is_some())
     }
 
     async fn connect(&mut self) -> Result<Docker, CollectError> {
@@ -280,5 +302,47 @@ mod tests {
         drop(listener);
         let collected = containers.collect(Scope::Audit).await.unwrap();
         assert!(!collected.gaps.is_empty(), "{collected:?}");
+    }
+    /// What a look below `host` misses, without a bus and without processes.
+    async fn gaps(host: &Path) -> Vec<String> {
+        let nowhere = host.join("nowhere");
+        let source = |engine, unit, socket: &str| Source {
+            engine,
+            unit,
+            socket: host.join(socket),
+            client: None,
+        };
+        let mut containers = Containers {
+            root: HostRoot::new(host, &nowhere, &nowhere),
+            bus: Bus::new(nowhere.clone()),
+            sources: vec![
+                source(Engine::Docker, "docker.service", "run/docker.sock"),
+                source(Engine::Podman, "podman.service", "run/podman/podman.sock"),
+            ],
+        };
+        containers.collect(Scope::Audit).await.unwrap().gaps
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_a_pod_cannot_see_never_reads_as_no_containers() {
+        let host = tempfile::tempdir().unwrap();
+        assert_eq!(gaps(host.path()).await, Vec::<String>::new());
+        let units = host.path().join("usr/lib/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        std::fs::write(units.join("docker.service"), "").unwrap();
+        assert!(gaps(host.path()).await[0].starts_with("docker: installed"));
+        std::fs::rename(units.join("docker.service"), units.join("podman.service")).unwrap();
+        assert!(gaps(host.path()).await[0].starts_with("podman: installed"));
+        std::fs::create_dir_all(host.path().join("var/lib/containers")).unwrap();
+        assert_eq!(gaps(host.path()).await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn containers_of_an_idle_podman_are_counted() {
+        let host = tempfile::tempdir().unwrap();
+        let list = host.path().join(LIBPOD.trim_start_matches('/'));
+        std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+        std::fs::write(list, r#"[{"id":"x"}]"#).unwrap();
+        assert!(gaps(host.path()).await[0].contains("1 containers"));
     }
 }
