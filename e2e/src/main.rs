@@ -182,7 +182,7 @@ fn make_images(repository: Option<&str>) -> Result<()> {
     let archives = images::build(&cache, &release, &binaries)?;
     println!("agent:      {}", archives.agent.display());
     println!("controller: {}", archives.controller.display());
-    repository.map_or(Ok(()), |repository| images::push(&cache, repository))
+    repository.map_or(Ok(()), |repository| images::push(&cache, &archives, repository))
 }
 
 fn up(name: &str, options: Options) -> Result<()> {

@@ -58,16 +58,6 @@ impl Host<'_> {
         output_within(&mut self.command(&line), bytes, LIMIT).map(|_| ())
     }
 
-    /// Imports an archive of `docker save` for pods, under the name that it holds.
-    ///
-    /// # Errors
-    /// containerd refuses it.
-    pub fn import_image(&self, archive: &std::path::Path) -> Result<()> {
-        let bytes = std::fs::read(archive)?;
-        let line = "ctr --namespace k8s.io images import -";
-        output_within(&mut self.command(line), &bytes, LIMIT).map(|_| ())
-    }
-
     /// The SSH command that runs `line` in the host's shell.
     pub fn command(&self, line: &str) -> Command {
         let mut ssh = self.ssh();

@@ -13,6 +13,7 @@ pub mod host;
 pub mod hypervisor;
 mod namespaces;
 pub mod node;
+pub mod node_images;
 pub mod pki;
 pub mod process;
 pub mod scratch;

@@ -22,7 +22,7 @@ pub const NAME: &str = "web-01";
 /// The node's address.
 pub const ADDRESS: &str = "10.77.0.10";
 /// Where the node's disk lies, as the lab's processes see it.
-const DIRECTORY: &str = "/var/lib/libvirt/node";
+pub(super) const DIRECTORY: &str = "/var/lib/libvirt/node";
 
 /// Issues the node's certificates and collects what its configuration disk holds.
 ///
@@ -140,6 +140,13 @@ pub fn wait_ready(lab: &Lab) -> Result<()> {
 
 fn domain(acceleration: Acceleration) -> String {
     let kind = acceleration.domain_type();
+    // An emulated `rep movsb` goes byte by byte: with these two the kernel copies five times as slowly.
+    let without = match acceleration {
+        Acceleration::Emulation => {
+            "<feature policy='disable' name='erms'/><feature policy='disable' name='fsrm'/>"
+        }
+        Acceleration::Kvm => "",
+    };
     format!(
         "<domain type='{kind}'>
   <name>{NAME}</name>
@@ -152,7 +159,7 @@ fn domain(acceleration: Acceleration) -> String {
     <cmdline>root=/dev/vda rw console=ttyS0 quiet systemd.hostname={NAME}</cmdline>
   </os>
   <features><acpi/></features>
-  <cpu mode='maximum'/>
+  <cpu mode='maximum'>{without}</cpu>
   <clock offset='utc'/>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>

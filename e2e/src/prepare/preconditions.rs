@@ -21,8 +21,7 @@ pub fn check() -> Result<Release> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the lab makes namespaces, bridges and images: run it as root");
     }
-    let text = std::fs::read_to_string("/etc/os-release").context("failed to read /etc/os-release")?;
-    let release = debian_12(&text)?;
+    let release = release()?;
     output(std::process::Command::new("cargo").arg("--version"))
         .context("Cargo is missing; install Rust (rustup)")?;
     let go = output(std::process::Command::new("go").args(["env", "GOVERSION"]))
@@ -34,6 +33,15 @@ pub fn check() -> Result<Release> {
         bail!("this kernel has no network namespaces");
     }
     Ok(release)
+}
+
+/// The release of this machine.
+///
+/// # Errors
+/// It is not Debian 12.
+pub fn release() -> Result<Release> {
+    let text = std::fs::read_to_string("/etc/os-release").context("failed to read /etc/os-release")?;
+    debian_12(&text)
 }
 
 fn field<'a>(os_release: &'a str, name: &str) -> Option<&'a str> {

@@ -12,6 +12,9 @@ use crate::wait::{self, Look};
 /// The unit of an agent outside the cluster's pods.
 pub const UNIT: &str = "twin-agent.service";
 
+/// A pod starts slowly on an emulated node, and a busy machine makes it slower.
+const LIMIT: Duration = Duration::from_secs(300);
+
 const SERVICE: &str = "[Unit]
 Description=SafetyTwin agent
 After=network-online.target
@@ -29,7 +32,7 @@ WantedBy=multi-user.target
 /// Brings the agent to the host and waits for its first beat.
 ///
 /// # Errors
-/// It does not start, or no HostState appears within two minutes.
+/// It does not start, or no HostState appears within five minutes.
 pub fn install(lab: &Lab, place: AgentPlace) -> Result<()> {
     match place {
         AgentPlace::Service => install_service(lab)?,
@@ -66,7 +69,7 @@ fn install_service(lab: &Lab) -> Result<()> {
 }
 
 fn wait_pod(lab: &Lab) -> Result<()> {
-    wait::until("the agent's pod", Duration::from_secs(120), || {
+    wait::until("the agent's pod", LIMIT, || {
         let path = "jsonpath={.status.numberReady}/{.status.desiredNumberScheduled}";
         let ready = lab.kubectl([
             "get",
@@ -88,9 +91,9 @@ fn wait_pod(lab: &Lab) -> Result<()> {
 /// Waits for a HostState of the node.
 ///
 /// # Errors
-/// None appears within two minutes.
+/// None appears within five minutes.
 pub fn wait_beat(lab: &Lab) -> Result<()> {
-    wait::until("a HostState of the node", Duration::from_secs(120), || {
+    wait::until("a HostState of the node", LIMIT, || {
         let complete = lab.kubectl(["get", "hoststate", node::NAME, "-o", "jsonpath={.spec.complete}"])?;
         Ok(if complete.is_empty() {
             Look::NotYet("no head".into())

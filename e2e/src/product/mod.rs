@@ -4,6 +4,8 @@
 //! Used by the tests and by the demo, so both see the same thing.
 
 pub mod agent;
+pub mod chart;
+pub mod images;
 pub mod twin;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,13 @@ use crate::progress::stage;
 pub const NAMESPACE: &str = "safetytwin";
 /// Namespace of the twins.
 pub const TWINS: &str = "ops";
-/// Where the installed controller runs.
+/// Settings of the agent's pod: the node has both engines.
+pub const AGENT: &[&str] = &[
+    "agent.level=full",
+    "agent.containers.docker=true",
+    "agent.containers.podman=true",
+];
+/// Where the installed controller answers.
 const METRICS: &str = "127.0.0.1:8080";
 
 /// Where the agent runs on the monitored host.
@@ -39,30 +47,13 @@ pub enum AgentPlace {
 /// # Errors
 /// Helm refuses.
 pub fn install_chart(lab: &Lab, place: AgentPlace) -> Result<()> {
-    let mut helm = lab.command("helm");
-    helm.args(["upgrade", "--install", "safetytwin"])
-        .arg(repository().join("charts/safetytwin"));
-    helm.args(["--namespace", NAMESPACE, "--create-namespace"]);
-    let mut values = vec![
-        "image.repository=localhost/safetytwin",
-        "image.tag=lab",
-        "image.pullPolicy=Never",
-        "controller.mode=External",
-        "uninstall.check=false",
-        "agent.level=full",
-        "agent.containers.docker=true",
-    ];
+    let mut settings = [AGENT, &["controller.mode=External"]].concat();
     if place == AgentPlace::Service {
-        // Its service account and rights, but no pod.
-        values.push("agent.nodeSelector.safetytwin\\.com/agent=pod");
+        // Its service account and rights, but no pod; and no image for the hook.
+        settings.push("agent.nodeSelector.safetytwin\\.com/agent=pod");
+        settings.push("uninstall.check=false");
     }
-    for value in values {
-        helm.args(["--set", value]);
-    }
-    output_within(&mut helm, &[], Duration::from_secs(120))?;
-    let ours = ["pod-security.kubernetes.io/enforce=privileged", "--overwrite"];
-    lab.kubectl(["label", "namespace", NAMESPACE].into_iter().chain(ours))?;
-    Ok(())
+    chart::install(lab, &settings)
 }
 
 /// Starts `twin controller` beside the hypervisor, with a token of the chart's service account.
@@ -86,6 +77,9 @@ pub fn start_controller(lab: &Lab) -> Result<Process> {
 /// # Errors
 /// A part does not come up; the message says what was last seen.
 pub fn install(lab: &Lab, place: AgentPlace) -> Result<Process> {
+    if place == AgentPlace::DaemonSet {
+        images::load(lab)?;
+    }
     stage("chart", || install_chart(lab, place))?;
     stage("agent", || agent::install(lab, place))?;
     let controller = stage("controller", || start_controller(lab))?;

@@ -1,0 +1,147 @@
+//! Container images of the agent and the controller, without Docker and without a registry: the
+//! repository's Dockerfile, built by buildah from binaries of this checkout on bases made by
+//! mmdebstrap. Used by `lab images` (`make images`) and by whoever installs the chart in a lab.
+//!
+//! ```text
+//! mmdebstrap ─▶ base.tar ──┐
+//! cargo ─▶ binary ─▶ strip ┴─▶ buildah, target of the Dockerfile ─▶ archive, named by what went in
+//! ```
+
+mod base;
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{Cache, recipe_key};
+use crate::command::describe;
+use crate::prepare::preconditions::Release;
+use crate::progress::{note, stage};
+use store::Store;
+
+/// Value of the chart's `image.repository` for images that are loaded by hand.
+pub const REPOSITORY: &str = "localhost/safetytwin";
+/// Tag of the images, the chart's default.
+pub const TAG: &str = env!("CARGO_PKG_VERSION");
+
+/// What both images are built by.
+const DOCKERFILE: &str = include_str!("../../../Dockerfile");
+
+/// One of the two images.
+struct Image {
+    /// Target of the Dockerfile.
+    target: &'static str,
+    /// Binary that goes into it.
+    binary: &'static str,
+    /// Packages of its base, unpacked only: no package's script runs.
+    packages: &'static [&'static str],
+    /// A package that must be as new as the headers that the binary was built with.
+    backport: Option<&'static str>,
+}
+
+const AGENT: Image = Image {
+    target: "agent",
+    binary: "twin-agent",
+    packages: &["base-files", "libc6", "libgcc-s1"],
+    backport: None,
+};
+
+const CONTROLLER: Image = Image {
+    target: "controller",
+    binary: "twin",
+    packages: &["base-files", "libc6", "libgcc-s1", "dash"],
+    backport: Some("libvirt0"),
+};
+
+/// Archives as `docker save` writes them, for `ctr images import`.
+#[derive(Debug, Clone)]
+pub struct Archives {
+    /// `REPOSITORY/agent:TAG`.
+    pub agent: PathBuf,
+    /// `REPOSITORY/controller:TAG`.
+    pub controller: PathBuf,
+}
+
+/// Compiles both binaries, the controller with libvirt; answers the folder that holds them.
+///
+/// # Errors
+/// Cargo fails; its own output says why.
+pub fn compile(release: bool) -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let profile = if release { "release" } else { "dev" };
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(&root).args([
+        "build",
+        "--locked",
+        "--package=safetytwin",
+        "--package=safetytwin-agent",
+        "--bins",
+        "--features=safetytwin/libvirt",
+        &format!("--profile={profile}"),
+    ]);
+    let status = cargo.status().context("failed to start cargo")?;
+    if !status.success() {
+        bail!("failed: {} ({status})", describe(&cargo));
+    }
+    Ok(target.join(if release { "release" } else { "debug" }))
+}
+
+/// Builds both images from the binaries in `binaries` (`target/debug` or `target/release`), unless
+/// these very binaries are in images already.
+///
+/// # Errors
+/// A binary is missing or a build fails; the message names the log.
+pub fn build(cache: &Cache, release: &Release, binaries: &Path) -> Result<Archives> {
+    let one = |image: &Image| {
+        let base = base::make(cache, release, image)?;
+        let binary = binaries.join(image.binary);
+        let archive = archive(cache, image, &base, &binary)?;
+        if !store::has(&archive) {
+            let name = format!("container image of the {}", image.target);
+            stage(&name, || {
+                Store::open(cache)?.build(image, &base, &binary, &archive)
+            })?;
+        }
+        Ok::<_, anyhow::Error>(archive)
+    };
+    let archives = Archives {
+        agent: one(&AGENT)?,
+        controller: one(&CONTROLLER)?,
+    };
+    store::forget_old(cache)?;
+    Ok(archives)
+}
+
+/// Pushes both images to `repository/agent` and `repository/controller`.
+///
+/// # Errors
+/// The registry refuses (log in with `buildah login`); the message names the log.
+pub fn push(cache: &Cache, archives: &Archives, repository: &str) -> Result<()> {
+    let store = Store::open(cache)?;
+    for (image, archive) in [(AGENT, &archives.agent), (CONTROLLER, &archives.controller)] {
+        let to = format!("{repository}/{}:{TAG}", image.target);
+        stage(&format!("push {to}"), || store.push(&image, archive, &to))?;
+    }
+    note(&format!("install them with --set image.repository={repository}"));
+    Ok(())
+}
+
+/// Where the image of this binary on this base lies.
+fn archive(cache: &Cache, image: &Image, base: &Path, binary: &Path) -> Result<PathBuf> {
+    let mut content = blake3::Hasher::new();
+    std::fs::File::open(binary)
+        .and_then(|file| content.update_reader(file).map(|_| ()))
+        .with_context(|| format!("failed to read {}", binary.display()))?;
+    let base = base.display().to_string();
+    let key = recipe_key([DOCKERFILE, &base, &image.name(), &content.finalize().to_hex()]);
+    Ok(store::archives(cache).join(format!("{}-{key}.tar", image.target)))
+}
+
+impl Image {
+    fn name(&self) -> String {
+        format!("{REPOSITORY}/{}:{TAG}", self.target)
+    }
+}

@@ -1,0 +1,34 @@
+//! Both images on the lab's node, where no registry can be reached.
+
+use anyhow::{Context, Result};
+
+use crate::cache::Cache;
+use crate::images::{self, Archives};
+use crate::lab::Lab;
+use crate::lab::process::built_binary;
+use crate::prepare::preconditions;
+use crate::progress::stage;
+
+/// Makes images of the binaries of this build.
+///
+/// # Errors
+/// A binary is missing or a build fails.
+pub fn of_this_build(cache: &Cache) -> Result<Archives> {
+    let binary = built_binary("twin-agent")?;
+    let folder = binary.parent().context("the build has no folder")?;
+    images::build(cache, &preconditions::release()?, folder)
+}
+
+/// Makes images of the binaries of this build and puts them on the node.
+///
+/// # Errors
+/// A build fails, or containerd refuses an image.
+pub fn load(lab: &Lab) -> Result<()> {
+    let archives = of_this_build(&lab.prepared().cache)?;
+    for (name, archive) in [("agent", &archives.agent), ("controller", &archives.controller)] {
+        stage(&format!("image of the {name}: onto the node"), || {
+            lab.import_image(archive)
+        })?;
+    }
+    Ok(())
+}
