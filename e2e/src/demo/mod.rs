@@ -1,7 +1,8 @@
 //! `lab demo`: the whole loop on real parts, told as it happens.
 //!
 //! ```text
-//! announce ─▶ prepare ─▶ lab ─▶ product ─▶ four changes of the host, each with its timeline ─▶ restore ─▶ summary
+//! announce ─▶ prepare ─▶ binaries, images ─▶ lab ─▶ product ─▶ four changes of the host, each with its timeline
+//!                                                                       └─▶ restore ─▶ summary
 //! ```
 //! It leaves everything running until `lab down`.
 
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::images;
 use crate::lab::{Lab, Options};
-use crate::prepare::{prepare, prepared};
+use crate::prepare::prepare;
 use crate::product::{self, AgentPlace, twin};
 use crate::progress::stage;
 use timeline::Timeline;
@@ -22,10 +24,10 @@ use timeline::Timeline;
 const ANNOUNCEMENT: &str = "\
 SafetyTwin demo: a host changes, its twin follows, and goes back.
 
-  takes    about 4 minutes; the first time about 15 more, to install packages and to build the
-           control plane (from Go modules) and two images
-  disk     about 6 GB under ~/.cache/safetytwin, and the Rust build
-  installs Debian packages, named before they are installed: QEMU, libvirt, mmdebstrap, dnsmasq ...
+  takes    about 6 minutes; the first time about 20 more, to install packages, to build the control
+           plane (from Go modules), two machine images, and the product with its container images
+  disk     about 7 GB under ~/.cache/safetytwin, and the Rust build
+  installs Debian packages, named before they are installed: QEMU, libvirt, mmdebstrap, buildah ...
   touches  nothing else: all of it runs in network, mount and process namespaces of its own, without
            a way out. libvirt domains and clusters that are on this machine are not seen.
 ";
@@ -37,11 +39,17 @@ SafetyTwin demo: a host changes, its twin follows, and goes back.
 pub fn run(name: &str) -> Result<()> {
     let began = Instant::now();
     println!("{ANNOUNCEMENT}");
+    heading("Preparation: packages, control plane, machine images; then the product, from this checkout");
+    let prepared = prepare()?;
+    // Cargo tells itself how far it is.
+    images::compile(false)?;
+    product::images::of_this_build(&prepared.cache)?;
     heading("The lab: a control plane, a node (web-01), a hypervisor");
-    prepare()?;
-    let lab = Lab::up(name, prepared()?, Options::default())?;
-    heading("The product: chart, agent on web-01, controller beside the hypervisor, one class, one twin");
-    let controller = product::install(&lab, AgentPlace::Service).map_err(|error| {
+    let lab = Lab::up(name, prepared, Options::default())?;
+    heading(
+        "The product: chart, the agent's pod on web-01, controller beside the hypervisor, one class, one twin",
+    );
+    let controller = product::install(&lab, AgentPlace::DaemonSet).map_err(|error| {
         let kept = lab.keep_diagnostics("demo");
         error.context(kept)
     })?;
