@@ -11,6 +11,7 @@ mod connection;
 mod state;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -182,7 +182,7 @@ pub fn not_loaded(name: &UnitName, file_state: &str) -> UnitFacts {
 }
 
 /// The machine.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Machine {
     pub disk: Disk,
     pub ram: Ram,

@@ -105,6 +105,21 @@ impl FakeVm {
         }
     }
 
+    /// The same VM with a future of its own, coupled to a copy of its guest. It has no gate.
+    pub fn fork(&self, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            spec: self.spec.clone(),
+            disk,
+            gate: Mutex::new(None),
+            state: Mutex::new(lock(&self.state).clone()),
+        }
+    }
+
+    /// What it was made for.
+    pub fn spec(&self) -> &VmSpec {
+        &self.spec
+    }
+
     /// Asks `gate` before every effect from now on; `None` lets all happen.
     pub fn set_gate(&self, gate: Option<Gate>) {
         *lock(&self.gate) = gate;

@@ -9,6 +9,7 @@ use super::super::{Point, chain};
 use super::Disk;
 
 /// A point and what it keeps.
+#[derive(Clone)]
 pub(super) struct FakePoint {
     pub(super) point: Point,
     epoch: i64,
@@ -19,7 +20,7 @@ pub(super) struct FakePoint {
 }
 
 /// A defined domain.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Domain {
     pub(super) running: bool,
     pub(super) epoch: i64,
@@ -29,7 +30,7 @@ pub(super) struct Domain {
 }
 
 /// The hypervisor's side of one VM.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) overlay: bool,
     pub(super) seed: bool,
