@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::operation::{Job, point, prune::is_automatic};
 use super::twin::home::{Home, uid_of};
 use super::twin::permit;
+use crate::vm::chain;
 
 /// How soon a snapshot whose twin is not there is looked at again.
 const RECHECK: Duration = Duration::from_secs(30);
@@ -36,8 +37,13 @@ pub async fn reconcile(snapshot: Arc<TwinSnapshot>, ctx: Arc<Context>) -> Result
         None => Arc::default(),
     };
     let _turn = lock.lock().await;
+    // Read again under the lock: its twin's driver may have finished the point meanwhile.
+    let Some(snapshot) = api::read("read the snapshot", &snapshots, &snapshot.name_any()).await? else {
+        return Ok(Action::await_change());
+    };
     if snapshot.metadata.deletion_timestamp.is_some() {
-        return remove(&ctx, &snapshots, &twins, &snapshot).await;
+        let removed = remove(&ctx, &snapshots, &twins, &snapshot).await;
+        return heard(&ctx, &snapshots, &snapshot, removed).await;
     }
     let ready = |s: &TwinSnapshot| {
         s.status
@@ -49,12 +55,22 @@ pub async fn reconcile(snapshot: Arc<TwinSnapshot>, ctx: Arc<Context>) -> Result
     }
     let snapshot = api::set_finalizer(&snapshots, &snapshot, SNAPSHOT_FINALIZER, true).await?;
     let taken = take(&ctx, &twins, &snapshot).await;
-    if let Err(error) = &taken
+    heard(&ctx, &snapshots, &snapshot, taken).await
+}
+
+/// Lets users hear of an error, too.
+async fn heard(
+    ctx: &Context,
+    snapshots: &Api<TwinSnapshot>,
+    snapshot: &TwinSnapshot,
+    outcome: Result<Action, Error>,
+) -> Result<Action, Error> {
+    if let Err(error) = &outcome
         && !error.is_conflict()
     {
-        say(&ctx, &snapshots, &snapshot.name_any(), error).await?;
+        say(ctx, snapshots, &snapshot.name_any(), error).await?;
     }
-    taken
+    outcome
 }
 
 /// Takes a manual point, or finishes it.
@@ -140,8 +156,10 @@ async fn remove(
     let twin = twin.filter(|t| label.is_none() || label == t.uid().as_ref());
     let point = snapshot.status.as_ref().and_then(|s| s.point.clone());
     if let (Some(twin), Some(point)) = (twin, point) {
+        // The operation of a twin that goes is never finished.
+        let stays = twin.metadata.deletion_timestamp.is_none();
         let busy = twin.status.as_ref().and_then(|s| s.operation.as_ref());
-        if busy.is_some_and(|o| o.snapshot_name == snapshot.name_any()) {
+        if stays && busy.is_some_and(|o| o.snapshot_name == snapshot.name_any()) {
             return Ok(Action::requeue(RECHECK / 10));
         }
         remove_point(ctx, twin, &point).await?;
@@ -162,6 +180,18 @@ async fn remove_point(ctx: &Context, twin: DigitalTwin, point: &str) -> Result<(
         });
     };
     let home = Home::open(ctx, &twin, &class).await?;
+    if let Some(facts) = home.vm.observe().await? {
+        let first = chain::blockers(&facts.points, point);
+        if !first.is_empty() {
+            return Err(Error::NotYet {
+                reason: "PointNeeded",
+                message: format!(
+                    "other points branch off {point}: it goes after {}, delete their snapshots",
+                    first.join(", ")
+                ),
+            });
+        }
+    }
     let ledger = Ledger::new(&ctx.client, twin, ctx.running.clone());
     ledger.guard().await?;
     home.vm.delete_point(point).await?;
