@@ -130,7 +130,10 @@ pub fn is_settled(ctx: &Context, twin: &DigitalTwin, host: &HostState, facts: &V
             false
         }
     };
-    same_content
+    // Who took over from a process that died may not have heard of the guest yet.
+    let reachable = status.conditions.is_true(types::GUEST_REACHABLE);
+    reachable
+        && same_content
         && same_incarnation(known, facts, ctx.memory.boot_of(&uid).as_deref())
         && status.pending_removal.is_none()
         && !retry_due
