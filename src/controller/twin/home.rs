@@ -32,15 +32,20 @@ pub struct Home {
 }
 
 impl Home {
-    /// Opens a twin's home: makes the keys when there are none, changes nothing on the hypervisor.
+    /// Opens a twin's home: makes the keys when there are none and the twin stays, changes nothing on the
+    /// hypervisor.
     pub async fn open(ctx: &Context, twin: &DigitalTwin, class: &TwinClass) -> Result<Self, Error> {
         let uid = uid_of(twin)?;
         let mut site = class::site(ctx, class).await?;
         let access = Access::of(&uid, class);
+        let goes = twin.metadata.deletion_timestamp.is_some();
+        let name = twin.name_any();
         let keys = if access.adopted {
             adopted_keys(ctx, &access.secret).await?
+        } else if goes {
+            keys::remaining(&ctx.client, &ctx.namespace, &name, &uid).await?
         } else {
-            keys::ensure(&ctx.client, &ctx.namespace, &twin.name_any(), &uid).await?
+            keys::ensure(&ctx.client, &ctx.namespace, &name, &uid).await?
         };
         let frozen = frozen(twin, &uid, &site);
         site.libvirt.uri.clone_from(&frozen.uri);
