@@ -212,6 +212,8 @@ pub async fn mark_taken(
     status.taken_before = Some(printable(taken.before, 300));
     if !taken.taken.existed {
         status.pause_milliseconds = i64::try_from(taken.taken.milliseconds).ok();
+    }
+    if !taken.taken.existed || status.size_bytes.is_none() {
         status.size_bytes = i64::try_from(taken.taken.size_bytes).ok();
     }
     let verdict = Verdict::yes("Taken", "");
