@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use safetytwin_crds::condition::Verdict;
-use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind};
+use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind, PendingRemoval};
 use safetytwin_crds::manifest::Manifest;
 use safetytwin_crds::revision::Content;
 use safetytwin_crds::twinclass::PointMode;
@@ -40,6 +40,8 @@ pub struct Wanted<'a> {
     pub base: i64,
     /// Only items that failed before are tried again.
     pub retry: bool,
+    /// Removals that wait beyond this operation.
+    pub pending: Option<PendingRemoval>,
 }
 
 /// Records a new apply and performs it.
@@ -66,7 +68,9 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         summary: wanted.summary.clone(),
         retry: wanted.retry,
     };
-    job.begin(operation.clone()).await?;
+    let pending = wanted.pending.clone();
+    job.begin(operation.clone(), |status| status.pending_removal = pending)
+        .await?;
     perform(
         job,
         &operation,

@@ -16,8 +16,8 @@ pub mod prune;
 pub mod restore;
 
 use kube::ResourceExt as _;
-use safetytwin_crds::DigitalTwin;
 use safetytwin_crds::digitaltwin::{Operation, OperationKind};
+use safetytwin_crds::{DigitalTwin, DigitalTwinStatus};
 
 use super::context::Context;
 use super::error::Error;
@@ -84,12 +84,17 @@ impl Job<'_> {
         Ok(number::next(&name, &uid_of(&twin)?, &known))
     }
 
-    /// Records an operation before its first effect.
-    pub async fn begin(&self, operation: Operation) -> Result<(), Error> {
+    /// Records an operation before its first effect, with what else becomes true at that moment.
+    pub async fn begin(
+        &self,
+        operation: Operation,
+        also: impl FnOnce(&mut DigitalTwinStatus) + Send,
+    ) -> Result<(), Error> {
         self.ledger
             .update(|status| {
                 status.last_operation = operation.number;
                 status.operation = Some(operation);
+                also(status);
             })
             .await
     }

@@ -31,7 +31,7 @@ pub async fn begin(job: &Job<'_>, snapshot: &TwinSnapshot) -> Result<(), Error> 
         summary: format!("(manual) {description}").trim_end().to_owned(),
         retry: false,
     };
-    job.begin(operation.clone()).await?;
+    job.begin(operation.clone(), |_| {}).await?;
     perform(job, &operation, snapshot).await
 }
 

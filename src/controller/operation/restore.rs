@@ -50,16 +50,13 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
         snapshot: target.name_any(),
     };
     let begun = operation.clone();
-    job.ledger
-        .update(|status| {
-            status.executed_restores.push(executed);
-            let surplus = status.executed_restores.len().saturating_sub(REMEMBERED);
-            status.executed_restores.drain(..surplus);
-            status.held_by = restore.spec.hold.then(|| restore.name_any());
-            status.last_operation = number;
-            status.operation = Some(begun);
-        })
-        .await?;
+    job.begin(begun, |status| {
+        status.executed_restores.push(executed);
+        let surplus = status.executed_restores.len().saturating_sub(REMEMBERED);
+        status.executed_restores.drain(..surplus);
+        status.held_by = restore.spec.hold.then(|| restore.name_any());
+    })
+    .await?;
     perform(job, &operation).await
 }
 
@@ -187,6 +184,7 @@ pub async fn put_on_top(job: &Job<'_>, number: i64) -> Result<(), Error> {
         manifest_epoch: status.epoch,
         base: now_applied,
         retry: false,
+        pending: status.pending_removal.clone(),
     };
     apply::begin(job, &wanted).await?;
     Ok(())

@@ -73,6 +73,7 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             manifest_epoch: manifest.epoch,
             base: manifest.revision,
             retry: retry && changed,
+            pending: diff.pending.clone(),
         };
         apply::begin(job, &wanted).await?;
     } else {
@@ -86,12 +87,16 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
 
 /// What a look leaves in status, whether or not something is to be done.
 async fn note(job: &Job<'_>, read: &HostRead, diff: &Diff, address: &GuestAddress) -> Result<(), Error> {
+    // A removal that was confirmed stays pending until the operation that carries it out is recorded.
+    let confirmed = !diff.changes.removed.is_empty();
     let pending = diff.pending.clone();
     let who = identity(&read.head);
     let answers = address.addresses.first();
     job.ledger
         .update(|status| {
-            status.pending_removal = pending;
+            if !confirmed {
+                status.pending_removal = pending;
+            }
             status.host.get_or_insert(who);
             if let (Some(vm), Some(answers)) = (&mut status.vm, answers) {
                 vm.address = Some(answers.to_string());
