@@ -102,7 +102,7 @@ pub async fn apply(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<ApplyRep
     let now = ports.journal.now();
     let before = manifest_of(guest.as_ref(), &input.ids.twin_uid, input.ids.epoch).await?;
     if before.operation == input.ids.operation {
-        return finish(input, guest.as_ref(), before).await;
+        return finish(input, ports, guest.as_ref(), before).await;
     }
     let past = resume::look(guest.as_ref(), input.ids.operation).await?;
     let seen = if input.repair {
@@ -234,15 +234,28 @@ async fn judge(
     }
 }
 
-/// The manifest of this operation was written already: only the lock is left.
+/// The manifest of this operation was written already: only the lock is left. Whether there was a point is
+/// what the hypervisor says.
 async fn finish(
     input: &ApplyInput<'_>,
+    ports: &Ports<'_>,
     guest: &dyn Guest,
     manifest: Manifest,
 ) -> Result<ApplyReport, ExecuteError> {
     resume::release(guest, input.ids).await?;
+    let points = ports.vm.observe().await?.map(|facts| facts.points);
+    let taken = points
+        .iter()
+        .flatten()
+        .find(|point| point.name == input.point.name);
     Ok(ApplyReport {
         manifest,
+        point: taken.map(|point| PointTaken {
+            mode: point.mode,
+            milliseconds: 0,
+            size_bytes: 0,
+            existed: true,
+        }),
         traffic: guest.traffic(),
         ..ApplyReport::default()
     })

@@ -164,7 +164,7 @@ async fn perform(
     Ok(report)
 }
 
-/// Writes what an apply left: status, revision, events, metrics; then prunes.
+/// Prunes, and writes what an apply left: revision, status, events, metrics.
 async fn finish(
     job: &Job<'_>,
     operation: &Operation,
@@ -189,6 +189,10 @@ async fn finish(
     job.ctx
         .memory
         .set_retry(&uid_of(&twin)?, next_retry(&report.manifest));
+    if report.point.is_some() {
+        // Before the operation ends: whoever takes it up prunes, too.
+        prune::surplus(job, &twin).await?;
+    }
     job.ledger
         .update(|status| {
             status.running = Some(items.fraction());
@@ -205,9 +209,6 @@ async fn finish(
         })
         .await?;
     announce(job, &twin, operation, report, result).await;
-    if report.point.is_some() {
-        prune::surplus(job, &twin).await?;
-    }
     Ok(())
 }
 
