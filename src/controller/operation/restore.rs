@@ -5,6 +5,7 @@
 
 use kube::ResourceExt as _;
 use safetytwin_crds::digitaltwin::{Applied, ExecutedRestore, Operation, OperationKind};
+use safetytwin_crds::item::ItemId;
 use safetytwin_crds::manifest::Manifest;
 use safetytwin_crds::names::printable;
 use safetytwin_crds::twinclass::PointMode;
@@ -164,27 +165,31 @@ async fn finish(job: &Job<'_>, operation: &Operation, manifest: &Manifest) -> Re
         .await
 }
 
-/// Puts the content of a revision on top of a restored point, for asOf.
+/// Puts the content of a revision on top of a restored point, for asOf. What the point has beyond it goes.
+/// Done already when the applied revision has the same items.
 pub async fn put_on_top(job: &Job<'_>, number: i64) -> Result<(), Error> {
     let twin = job.ledger.twin().await;
-    let status = job.ledger.status().await;
-    let now_applied = status.applied.as_ref().map_or(0, |a| a.revision);
-    if number == now_applied {
-        return Ok(());
-    }
-    let Some((revision, content)) = objects::read_revision(&job.ctx.client, &twin, number).await? else {
+    let Some((revision, mut content)) = objects::read_revision(&job.ctx.client, &twin, number).await? else {
         return Ok(());
     };
+    let guest = job.home.door.connect(&job.home.address(job.facts)).await?;
+    let manifest = guest.manifest().await?.unwrap_or_default();
+    let applied = objects::read_revision(&job.ctx.client, &twin, manifest.revision).await?;
+    if applied.is_some_and(|(_, applied)| applied.items == content.items) {
+        return Ok(());
+    }
+    let stays = |id: &ItemId| content.items.binary_search_by(|item| item.id.cmp(id)).is_ok();
+    let all = manifest.items.iter().map(|item| &item.id);
+    content.removed = all.filter(|id| !stays(id)).cloned().collect();
     let wanted = Wanted {
         content: &content,
         root_digest: revision.spec.root_digest,
         summary: format!("revision {number} on top"),
         details: revision.spec.summary.clone(),
-        manifest_operation: status.last_operation,
-        manifest_epoch: status.epoch,
-        base: now_applied,
-        retry: false,
-        pending: status.pending_removal.clone(),
+        manifest_operation: manifest.operation,
+        manifest_epoch: manifest.epoch,
+        base: manifest.revision,
+        pending: job.ledger.status().await.pending_removal,
     };
     apply::begin(job, &wanted).await?;
     Ok(())
