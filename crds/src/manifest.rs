@@ -33,6 +33,21 @@ pub struct Manifest {
     /// `spec.reRender` that was last honoured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re_render: Option<String>,
+    /// The last operation was taken back, and nothing was applied since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
+}
+
+/// An operation that could not stay: the guest is as it was at a point, but for what is written here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenBack {
+    /// Number of the operation.
+    pub operation: i64,
+    /// Name of the point on the hypervisor.
+    pub point: String,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// An item in the guest.

@@ -24,9 +24,6 @@ pub const TWIN_UID_LABEL: &str = "safetytwin.com/twin-uid";
 pub const TWIN_LABEL: &str = "safetytwin.com/twin";
 /// Label on automatic snapshots; only these are ever pruned.
 pub const AUTOMATIC_LABEL: &str = "safetytwin.com/automatic";
-/// On an automatic TwinSnapshot that was taken before items that failed were tried again: only the newest
-/// of them is kept.
-pub const RETRY_LABEL: &str = "safetytwin.com/retry";
 /// Annotation with the plan digest that an administrator allows to remove many items.
 pub const APPROVE_REMOVAL: &str = "safetytwin.com/approve-removal";
 /// Annotation that forces deletion of a twin and reports what leaks.

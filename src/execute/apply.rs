@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use safetytwin_crds::item::Reason;
-use safetytwin_crds::manifest::Manifest;
+use safetytwin_crds::manifest::{Manifest, TakenBack};
 use safetytwin_crds::names::UnitName;
 use safetytwin_crds::revision::Content;
 
@@ -38,6 +38,8 @@ pub struct ApplyInput<'a> {
     pub repair: bool,
     /// `spec.onFailure: Restore`: an item that fails takes the whole twin back.
     pub restore_on_failure: bool,
+    /// What is applied already is tried again, because items failed.
+    pub again: bool,
 }
 
 /// What an apply did.
@@ -55,8 +57,8 @@ pub struct ApplyReport {
     pub traffic: Traffic,
     /// Each step that ran and its milliseconds.
     pub steps: Vec<(&'static str, u64)>,
-    /// Why the twin was taken back to the point before.
-    pub taken_back: Option<String>,
+    /// The point that the twin was taken back to, and why.
+    pub taken_back: Option<TakenBack>,
 }
 
 /// Numbers of items.
@@ -92,9 +94,10 @@ pub async fn apply(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<ApplyRep
     let guest = match reach(input, ports).await? {
         Reached::Guest(guest) => guest,
         Reached::Lost(message) => {
+            let manifest = take_back(input, ports, &message, None).await?;
             return Ok(ApplyReport {
-                manifest: take_back(input, ports, &message).await?,
-                taken_back: Some(message),
+                taken_back: manifest.taken_back.clone(),
+                manifest,
                 ..ApplyReport::default()
             });
         }
@@ -131,8 +134,8 @@ pub async fn apply(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<ApplyRep
     match ended {
         Outcome::Recorded(manifest) => report.manifest = manifest,
         Outcome::Unbearable(message) => {
-            report.manifest = take_back(input, ports, &message).await?;
-            report.taken_back = Some(message);
+            report.manifest = take_back(input, ports, &message, Some(&before)).await?;
+            report.taken_back.clone_from(&report.manifest.taken_back);
         }
     }
     Ok(report)
@@ -143,8 +146,8 @@ enum Reached {
     Lost(String),
 }
 
-/// Connects. A guest that answered when this operation took its point, and has been silent since for
-/// long, was cut off by the operation.
+/// Connects. A guest that answered when this operation took its point, or began to try again, and has been silent
+/// since for long, was cut off by the operation.
 async fn reach(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Reached, ExecuteError> {
     let error = match connect(ports, PATIENCE).await {
         Ok(guest) => return Ok(Reached::Guest(guest)),
@@ -153,8 +156,8 @@ async fn reach(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Reached, Exe
     };
     let facts = ports.vm.observe().await?;
     let begun = facts.is_some_and(|facts| {
-        let point = facts.points.iter().find(|point| point.name == input.point.name);
-        facts.running && point.is_some_and(|point| point.current)
+        let current = facts.points.iter().find(|point| point.current);
+        facts.running && current.is_some_and(|point| input.again || point.name == input.point.name)
     });
     if !begun {
         return Err(error);
@@ -248,8 +251,10 @@ async fn finish(
         .iter()
         .flatten()
         .find(|point| point.name == input.point.name);
+    let taken_back = manifest.taken_back.clone();
     Ok(ApplyReport {
         manifest,
+        taken_back: taken_back.filter(|t| t.operation == input.ids.operation),
         point: taken.map(|point| PointTaken {
             mode: point.mode,
             milliseconds: 0,

@@ -47,6 +47,7 @@ impl Past {
             reload_owed: record.reload_owed,
             enabled: record.enabled.clone(),
             rebooted: self.rebooted(record),
+            pointless: record.pointless,
         })
     }
 
@@ -87,6 +88,7 @@ impl Past {
             sealed: false,
             boot_id: self.boot_id,
             enabled,
+            pointless: plan.pointless,
         }
     }
 }

@@ -140,6 +140,9 @@ pub struct OperationRecord {
     /// Units that were enabled before: those are not ours to disable.
     #[serde(default)]
     pub enabled: std::collections::BTreeSet<String>,
+    /// It only tries again what failed before, and took no point.
+    #[serde(default)]
+    pub pointless: bool,
 }
 
 /// Kind of unit job.

@@ -102,7 +102,7 @@ pub enum Expect {
 /// An effect as a value; `execute` performs it. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Take the restore point of the operation.
+    /// Take the restore point of the operation, or find the one it shares.
     TakePoint,
     /// Take the guest's lock and write the operation record.
     Lock,

@@ -21,8 +21,6 @@ pub struct PointInfo {
     pub number: i64,
     /// Made by the controller before an apply; only these are ever pruned.
     pub automatic: bool,
-    /// Automatic, before items that failed were tried again: the newest of them stands for all.
-    pub retry: bool,
     /// A user pinned it.
     pub pinned: bool,
     /// Something needs it: an operation, a restore, a clone.
@@ -56,14 +54,9 @@ fn surplus(points: &[PointInfo], keep_last: usize) -> BTreeSet<&str> {
         .map(|p| p.name.as_str());
     let mut automatic: Vec<&PointInfo> = points.iter().filter(|p| p.automatic).collect();
     automatic.sort_by_key(|p| std::cmp::Reverse((p.number, &p.name)));
-    let newest_retry = automatic.iter().find(|p| p.retry).map(|p| p.number);
-    let (stale, kept): (Vec<_>, Vec<_>) = automatic
+    automatic
         .into_iter()
-        .partition(|p| p.retry && Some(p.number) != newest_retry);
-    let old = kept.into_iter().skip(keep_last.max(1));
-    stale
-        .into_iter()
-        .chain(old)
+        .skip(keep_last.max(1))
         .filter(|p| !p.pinned && !p.in_use)
         .map(|p| p.name.as_str())
         .filter(|name| Some(*name) != newest && Some(*name) != last_good)
@@ -140,26 +133,11 @@ mod tests {
                 current: number == n,
                 number,
                 automatic: true,
-                retry: false,
                 pinned: false,
                 in_use: false,
                 ready: true,
             })
             .collect()
-    }
-
-    #[test]
-    fn retries_of_an_item_that_keeps_failing_push_no_other_point_out() {
-        let mut points = chain(14);
-        // Points 5 to 13 were taken before retries.
-        for point in points.iter_mut().filter(|p| (5..=13).contains(&p.number)) {
-            point.retry = true;
-        }
-        let gone = prune(&points, 10);
-        assert_eq!(gone.len(), 8, "{gone:?}");
-        let kept = points.iter().filter(|p| !gone.contains(&p.name));
-        let numbers: Vec<i64> = kept.map(|p| p.number).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 13, 14]);
     }
 
     #[test]
@@ -216,7 +194,6 @@ mod tests {
                 parent: (n > 0).then(|| format!("r{:04}", parent % n.max(1))),
                 current: n == current,
                 number: n as i64,
-                retry: false,
                 automatic: *automatic,
                 pinned: *pinned,
                 in_use: *in_use,

@@ -160,9 +160,6 @@ pub struct Operation {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub summary: String,
-    /// Nothing changed on the host: items that failed before are tried again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub retry: bool,
 }
 
 /// What the guest's manifest says.

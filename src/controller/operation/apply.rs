@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use safetytwin_crds::condition::Verdict;
 use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind, PendingRemoval};
-use safetytwin_crds::manifest::Manifest;
+use safetytwin_crds::manifest::{Manifest, TakenBack};
 use safetytwin_crds::revision::Content;
 use safetytwin_crds::twinclass::PointMode;
 use safetytwin_crds::twinsnapshot::TakenMode;
@@ -13,10 +13,11 @@ use safetytwin_crds::{Digest, DigitalTwin};
 
 use super::journal::{OperationJournal, PointNote};
 use super::objects::{self, NewRevision};
-use super::{Job, history, name_of, point_name, prune};
+use super::{Job, dotless, history, name_of, prune};
 use crate::controller::error::Error;
 use crate::controller::twin::home::uid_of;
 use crate::execute::{self, ApplyInput, ApplyReport, Ports};
+use crate::plan::number;
 use crate::plan::point_mode::{self, ChosenMode, PointFacts};
 use crate::plan::status;
 use crate::plan::steps::OperationIds;
@@ -38,35 +39,39 @@ pub struct Wanted<'a> {
     pub manifest_epoch: i64,
     /// Revision in the guest's manifest.
     pub base: i64,
-    /// Only items that failed before are tried again.
-    pub retry: bool,
     /// Removals that wait beyond this operation.
     pub pending: Option<PendingRemoval>,
+    /// Items of the revision in the guest's manifest failed, and are tried again as they are.
+    pub again: bool,
+    /// What the guest's manifest says was taken back.
+    pub taken_back: Option<&'a TakenBack>,
 }
 
-/// Records a new apply and performs it.
+/// Records a new apply and performs it. A retry is of the revision that is applied already: it writes
+/// none of its own.
 pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Error> {
     let epoch = job.claim(wanted.manifest_epoch).await?;
     let number = job.next_number(wanted.manifest_operation).await?;
     let twin = job.ledger.twin().await;
-    let revision = NewRevision {
-        number,
-        content: wanted.content,
-        root_digest: wanted.root_digest,
-        summary: &wanted.details,
-    };
-    objects::write_revision(&job.ctx.client, &twin, &revision).await?;
+    if !wanted.again {
+        let revision = NewRevision {
+            number,
+            content: wanted.content,
+            root_digest: wanted.root_digest,
+            summary: &wanted.details,
+        };
+        objects::write_revision(&job.ctx.client, &twin, &revision).await?;
+    }
     let operation = Operation {
         number,
         kind: OperationKind::Apply,
         base_revision: wanted.base,
-        target_revision: number,
-        snapshot_name: name_of(&twin, number)?,
+        target_revision: if wanted.again { wanted.base } else { number },
+        snapshot_name: name_of(&twin, shared_point(job, &twin, wanted).unwrap_or(number))?,
         epoch,
         started_time: job.ctx.clock.now().to_string(),
         restore_name: None,
         summary: wanted.summary.clone(),
-        retry: wanted.retry,
     };
     let pending = wanted.pending.clone();
     job.begin(operation.clone(), |status| status.pending_removal = pending)
@@ -79,6 +84,17 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         twin.metadata.generation,
     )
     .await
+}
+
+/// The number of the point that a retry shares with the attempt before it: the twin was taken back to that
+/// point, so another one would only be its copy.
+fn shared_point(job: &Job<'_>, twin: &DigitalTwin, wanted: &Wanted<'_>) -> Option<i64> {
+    let taken_back = wanted.taken_back.filter(|_| wanted.again)?;
+    let current = job.facts.points.iter().find(|point| point.current)?;
+    let uid = twin.uid().unwrap_or_default();
+    (current.name == taken_back.point)
+        .then(|| number::parse(&current.name, &dotless(&twin.name_any()), &uid))
+        .flatten()
 }
 
 /// Finishes an apply that another run, or another process, began.
@@ -122,11 +138,10 @@ async fn perform(
     let mode = choose_mode(job, &twin, PointMode::Auto).await?;
     let note = PointNote {
         snapshot: operation.snapshot_name.clone(),
-        point: point_name(&twin, operation.number)?,
+        point: dotless(&operation.snapshot_name),
         mode_reason: mode.reason,
         revision: operation.base_revision,
         before: operation.summary.clone(),
-        retry: operation.retry,
     };
     let ids = OperationIds {
         twin_uid: uid_of(&twin)?,
@@ -145,6 +160,7 @@ async fn perform(
         re_render: twin.spec.re_render.as_deref(),
         repair: twin.spec.drift == safetytwin_crds::digitaltwin::Drift::Repair,
         restore_on_failure: twin.spec.on_failure == OnFailure::Restore,
+        again: operation.base_revision == operation.target_revision,
     };
     let journal = OperationJournal::new(job.ctx, job.ledger, twin.clone(), note);
     let address = job.home.address(job.facts);
@@ -182,14 +198,14 @@ async fn finish(
     };
     let verdict = match &report.taken_back {
         None => Verdict::yes("Applied", ""),
-        Some(why) => Verdict::no("TakenBack", why.clone()),
+        Some(back) => Verdict::no("TakenBack", back.why.clone()),
     };
     objects::mark_revision(&job.ctx.client, &twin, operation.target_revision, verdict, now).await?;
     let incarnation = incarnation(job, &uid_of(&twin)?).await?;
     job.ctx
         .memory
         .set_retry(&uid_of(&twin)?, next_retry(&report.manifest));
-    if report.point.is_some() {
+    if has_changed(report) {
         // Before the operation ends: whoever takes it up prunes, too.
         prune::surplus(job, &twin).await?;
     }
@@ -201,7 +217,7 @@ async fn finish(
             if let (Some(vm), Some(incarnation)) = (&mut status.vm, incarnation) {
                 vm.incarnation = Some(incarnation);
             }
-            if report.point.is_some() {
+            if has_changed(report) {
                 history::finish(status, operation, result, report.manifest.revision, now);
             } else {
                 status.operation = None;
@@ -210,6 +226,11 @@ async fn finish(
         .await?;
     announce(job, &twin, operation, report, result).await;
     Ok(())
+}
+
+/// Whether the twin is not as it was before: a vain attempt, and one that only tried again, are no change.
+fn has_changed(report: &ApplyReport) -> bool {
+    report.point.is_some() || report.taken_back.is_some()
 }
 
 /// Events and metrics of a finished apply.
@@ -231,14 +252,18 @@ async fn announce(
         point_ms = report.point.as_ref().map_or(0, |p| p.milliseconds), summary = operation.summary,
         steps = ?report.steps, "applied"
     );
-    let Some(point) = &report.point else { return };
-    let name = &operation.snapshot_name;
-    let text = format!(
-        "{name}: {:?}, {}",
-        point.mode,
-        history::seconds(point.milliseconds.try_into().unwrap_or(0))
-    );
-    job.ctx.events.normal(twin, "SnapshotTaken", &text).await;
+    if let Some(point) = report.point.as_ref().filter(|point| !point.existed) {
+        let name = &operation.snapshot_name;
+        let text = format!(
+            "{name}: {:?}, {}",
+            point.mode,
+            history::seconds(point.milliseconds.try_into().unwrap_or(0))
+        );
+        job.ctx.events.normal(twin, "SnapshotTaken", &text).await;
+    }
+    if !has_changed(report) {
+        return;
+    }
     let c = report.counts;
     let text = format!(
         "{}: {} changed, {} untouched, {} reload, {}",
@@ -250,7 +275,7 @@ async fn announce(
     );
     match &report.taken_back {
         None => job.ctx.events.normal(twin, "UnitsApplied", &text).await,
-        Some(why) => job.ctx.events.warning(twin, "TakenBack", why).await,
+        Some(back) => job.ctx.events.warning(twin, "TakenBack", &back.why).await,
     }
 }
 

@@ -56,7 +56,6 @@ mod tests {
             started_time: "2026-11-22T14:30:00Z".into(),
             restore_name: None,
             summary: "nginx.service changed".into(),
-            retry: false,
         }
     }
 

@@ -33,8 +33,6 @@ pub struct OperationJournal<'a> {
     revision: i64,
     /// The change it is taken before.
     before: String,
-    /// The change is another attempt of items that failed.
-    retry: bool,
 }
 
 /// What [`OperationJournal`] records of the point.
@@ -49,8 +47,6 @@ pub struct PointNote {
     pub revision: i64,
     /// The change it is taken before.
     pub before: String,
-    /// The change is another attempt of items that failed.
-    pub retry: bool,
 }
 
 impl<'a> OperationJournal<'a> {
@@ -66,12 +62,11 @@ impl<'a> OperationJournal<'a> {
             mode_reason: note.mode_reason,
             revision: note.revision,
             before: note.before,
-            retry: note.retry,
         }
     }
 
     async fn record(&self, taken: &PointTaken) -> Result<(), Error> {
-        objects::ensure_snapshot(&self.client, &self.twin, &self.snapshot, self.retry).await?;
+        objects::ensure_snapshot(&self.client, &self.twin, &self.snapshot).await?;
         let note = Taken {
             point: &self.point,
             taken,

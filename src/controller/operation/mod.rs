@@ -48,6 +48,7 @@ pub fn point_name(twin: &DigitalTwin, number: i64) -> Result<String, Error> {
     Ok(number::name(&dotless(&twin.name_any()), number, &uid_of(twin)?))
 }
 
+/// A name of an object as the hypervisor takes it.
 fn dotless(name: &str) -> String {
     name.replace('.', "-")
 }

@@ -6,7 +6,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use safetytwin_crds::condition::{Verdict, types};
 use safetytwin_crds::names::{
-    AUTOMATIC_LABEL, RETRY_LABEL, SNAPSHOT_FINALIZER, TWIN_LABEL, TWIN_UID_LABEL, printable,
+    AUTOMATIC_LABEL, SNAPSHOT_FINALIZER, TWIN_LABEL, TWIN_UID_LABEL, printable,
 };
 use safetytwin_crds::revision::Content;
 use safetytwin_crds::twinclass::PointMode;
@@ -140,13 +140,11 @@ pub async fn list_snapshots(client: &Client, twin: &DigitalTwin) -> Result<Vec<T
     Ok(found)
 }
 
-/// Makes the TwinSnapshot of an automatic point, when there is none. `retry`: what it is taken before is
-/// another attempt of items that failed.
+/// Makes the TwinSnapshot of an automatic point, when there is none.
 pub async fn ensure_snapshot(
     client: &Client,
     twin: &DigitalTwin,
     name: &str,
-    retry: bool,
 ) -> Result<TwinSnapshot, Error> {
     let snapshots = snapshots(client, twin);
     if let Some(found) = api::read("read the snapshot", &snapshots, name).await? {
@@ -161,9 +159,7 @@ pub async fn ensure_snapshot(
         mode: PointMode::Auto,
     };
     let mut snapshot = TwinSnapshot::new(name, spec);
-    let labels = [(AUTOMATIC_LABEL, "true"), (RETRY_LABEL, "true")];
-    let labels = if retry { &labels[..] } else { labels.split_at(1).0 };
-    snapshot.metadata = owned(twin, name, labels)?;
+    snapshot.metadata = owned(twin, name, &[(AUTOMATIC_LABEL, "true")])?;
     snapshot.metadata.finalizers = Some(vec![SNAPSHOT_FINALIZER.into()]);
     api::create("write the snapshot", &snapshots, &snapshot).await?;
     api::read("read the snapshot", &snapshots, name)
@@ -202,6 +198,10 @@ pub async fn mark_taken(
         return Ok(());
     };
     let mut status: TwinSnapshotStatus = snapshot.status.clone().unwrap_or_default();
+    let is_said = status.conditions.is_true(types::READY) && status.point.as_deref() == Some(taken.point);
+    if taken.taken.existed && is_said {
+        return Ok(());
+    }
     let generation = snapshot.metadata.generation;
     status.observed_generation = generation;
     status.point = Some(taken.point.to_owned());

@@ -29,7 +29,6 @@ pub async fn begin(job: &Job<'_>, snapshot: &TwinSnapshot) -> Result<(), Error> 
         started_time: job.ctx.clock.now().to_string(),
         restore_name: None,
         summary: format!("(manual) {description}").trim_end().to_owned(),
-        retry: false,
     };
     job.begin(operation.clone(), |_| {}).await?;
     perform(job, &operation, snapshot).await
@@ -54,7 +53,6 @@ async fn perform(job: &Job<'_>, operation: &Operation, snapshot: &TwinSnapshot) 
         mode_reason: mode.reason,
         revision: operation.base_revision,
         before: operation.summary.clone(),
-        retry: false,
     };
     let request = PointRequest {
         name: note.point.clone(),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use safetytwin_crds::condition::types;
-use safetytwin_crds::names::{AUTOMATIC_LABEL, RETRY_LABEL};
+use safetytwin_crds::names::AUTOMATIC_LABEL;
 use safetytwin_crds::{Conditions as _, DigitalTwin, TwinSnapshot};
 
 use super::{Job, objects};
@@ -34,7 +34,6 @@ pub async fn surplus(job: &Job<'_>, twin: &DigitalTwin) -> Result<(), Error> {
                 current: point.current,
                 number: number::parse(&point.name, &name, &uid).unwrap_or(0),
                 automatic: object.is_some_and(is_automatic),
-                retry: object.is_some_and(|s| s.labels().contains_key(RETRY_LABEL)),
                 pinned: object.is_none_or(|s| s.spec.pinned),
                 in_use: false,
                 ready: object
@@ -61,22 +60,26 @@ fn of_point(snapshot: &TwinSnapshot, point: &str) -> bool {
     snapshot.status.as_ref().and_then(|s| s.point.as_deref()) == Some(point)
 }
 
+/// Revisions beyond the newest, but for those that a point, the twin or an operation needs.
 async fn old_revisions(job: &Job<'_>, twin: &DigitalTwin, snapshots: &[TwinSnapshot]) -> Result<(), Error> {
-    let last = job.ledger.status().await.last_operation;
-    if last <= KEPT_REVISIONS {
+    let status = job.ledger.status().await;
+    if status.last_operation <= KEPT_REVISIONS {
         return Ok(());
     }
-    let needed: BTreeSet<i64> = snapshots
+    let mut needed: BTreeSet<i64> = snapshots
         .iter()
         .filter_map(|s| s.status.as_ref()?.revision)
         .collect();
+    needed.extend(status.applied.map(|a| a.revision));
+    needed.extend(status.operation.map(|o| o.target_revision));
     let revisions = objects::revisions(&job.ctx.client, twin);
     let params = ListParams::default().fields(&format!("spec.twinRef.name={}", twin.name_any()));
     let list = api::within("list revisions", revisions.list_metadata(&params)).await?;
     for revision in list.items {
         let name = revision.name_any();
         let number = number::parse(&name, &twin.name_any(), &twin.uid().unwrap_or_default());
-        if number.is_some_and(|n| n <= last - KEPT_REVISIONS && !needed.contains(&n)) {
+        let old = |n: &i64| *n <= status.last_operation - KEPT_REVISIONS && !needed.contains(n);
+        if number.as_ref().is_some_and(old) {
             objects::delete_revision(&job.ctx.client, twin, &name).await?;
         }
     }

@@ -43,7 +43,6 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
         started_time: job.ctx.clock.now().to_string(),
         restore_name: Some(restore.name_any()),
         summary: printable(&format!("restored to {}", target.name_any()), 128),
-        retry: false,
     };
     let executed = ExecutedRestore {
         name: restore.name_any(),
@@ -81,7 +80,6 @@ async fn perform(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
         mode_reason: mode.reason,
         revision: operation.base_revision,
         before: operation.summary.clone(),
-        retry: false,
     };
     let present = PointRequest {
         name: note.point.clone(),
@@ -190,6 +188,8 @@ pub async fn put_on_top(job: &Job<'_>, number: i64) -> Result<(), Error> {
         manifest_epoch: manifest.epoch,
         base: manifest.revision,
         pending: job.ledger.status().await.pending_removal,
+        again: false,
+        taken_back: None,
     };
     apply::begin(job, &wanted).await?;
     Ok(())

@@ -16,8 +16,8 @@ use super::home::uid_of;
 use super::permit::identity;
 use super::publish::Next;
 use crate::controller::error::Error;
-use crate::controller::operation::Job;
 use crate::controller::operation::apply::{self, Wanted};
+use crate::controller::operation::{Job, objects};
 use crate::controller::sections::{self, HostRead, replicated};
 use crate::execute::drift;
 use crate::guest::{Guest, GuestAddress};
@@ -72,8 +72,9 @@ pub async fn work(job: &Job<'_>, host: HostState, findings: &mut Findings) -> Re
             manifest_operation: manifest.operation,
             manifest_epoch: manifest.epoch,
             base: manifest.revision,
-            retry: retry && changed,
             pending: diff.pending.clone(),
+            again: retry && changed && is_applied(job, &twin, &content, &manifest).await?,
+            taken_back: manifest.taken_back.as_ref(),
         };
         apply::begin(job, &wanted).await?;
     } else {
@@ -139,6 +140,19 @@ fn compare(
         re_render: twin.spec.re_render.as_deref(),
         now: job.ctx.clock.now(),
     })
+}
+
+/// Whether the revision in the guest is the one that is wanted.
+async fn is_applied(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    content: &Content,
+    manifest: &Manifest,
+) -> Result<bool, Error> {
+    let applied = objects::read_revision(&job.ctx.client, twin, manifest.revision).await?;
+    Ok(applied.is_some_and(|(_, applied)| {
+        applied.items == content.items && applied.excluded == content.excluded
+    }))
 }
 
 /// Names what could not be read, once per content, and asks for it again.

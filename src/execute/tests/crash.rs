@@ -15,11 +15,12 @@ enum Scenario {
     Restore,
     Prune,
     LostChannel,
+    Retry,
 }
 
 impl Scenario {
     async fn prepare(self) -> World {
-        let world = World::new().await;
+        let mut world = World::new().await;
         world.guest.fail_start("bad.service", StartFailure::Job);
         world.guest.fail_start("worse.service", StartFailure::Process);
         if self != Self::FirstApply {
@@ -30,8 +31,11 @@ impl Scenario {
                 .guest
                 .cut_channel_while_active("fw.service", ChannelLoss::All);
         }
-        if matches!(self, Self::Restore | Self::Prune) {
+        if matches!(self, Self::Restore | Self::Prune | Self::Retry) {
             world.apply(2, 1, &second()).await.unwrap();
+        }
+        if self == Self::Retry {
+            world.now += jiff::SignedDuration::from_secs(61);
         }
         world
     }
@@ -46,6 +50,7 @@ impl Scenario {
                 points::remove(&world.vm, &Pen(world), &names).await
             }
             Self::LostChannel => world.apply(2, epoch, &with_firewall()).await.map(drop),
+            Self::Retry => world.apply(3, epoch, &second()).await.map(drop),
         }
     }
 }
@@ -131,6 +136,12 @@ async fn an_apply_that_dies_twice_at_any_two_effects_ends_like_one_that_does_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_that_dies_twice_at_any_two_effects_ends_like_one_that_does_not() {
+    assert!(every_single_death(Scenario::Retry).await > 6);
+    every_pair_of_deaths(Scenario::Retry).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restore_that_dies_at_any_effect_ends_like_one_that_does_not() {
     assert!(every_single_death(Scenario::Restore).await > 8);
 }
@@ -151,6 +162,9 @@ async fn an_apply_that_loses_the_channel_and_dies_at_any_effect_is_taken_back_on
     let neutral = |mut end: End| {
         for failure in end.manifest.items.iter_mut().filter_map(|i| i.failure.as_mut()) {
             failure.message.clear();
+        }
+        if let Some(taken_back) = &mut end.manifest.taken_back {
+            taken_back.why.clear();
         }
         end
     };

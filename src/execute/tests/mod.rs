@@ -219,6 +219,7 @@ impl World {
             re_render: None,
             repair,
             restore_on_failure,
+            again: false,
         };
         super::apply(&input, &ports).await
     }

@@ -49,3 +49,27 @@ async fn a_lost_channel_takes_the_twin_back_and_sets_the_changed_items_aside() {
         assert_eq!(world.guest.lock_holder(), None);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_cuts_the_twin_off_goes_back_to_the_point_before_the_change() {
+    let mut world = World::new().await;
+    world.guest.fail_start("fw.service", StartFailure::Job);
+    world.apply(1, 1, &first()).await.unwrap();
+    let before = world.guest.active_units();
+    let with_firewall = content(
+        ["edit", "fw", "gone", "keep", "masked", "off"]
+            .map(|stem| service(&format!("{stem}.service")))
+            .into(),
+        &[],
+    );
+    world.apply(2, 1, &with_firewall).await.unwrap();
+    world.guest.heal_starts();
+    world
+        .guest
+        .cut_channel_while_active("fw.service", ChannelLoss::All);
+    world.now += jiff::SignedDuration::from_secs(61);
+    let report = world.apply(3, 1, &with_firewall).await.unwrap();
+    assert_eq!(report.taken_back.unwrap().point, point(2).name);
+    assert_eq!(world.guest.active_units(), before);
+    assert_eq!(world.effects().points, 2, "the retry took none");
+}

@@ -11,19 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use safetytwin_crds::item::{ItemId, Reason, RunClass};
-use safetytwin_crds::manifest::{FORMAT, ItemFailure, Manifest, ManifestItem};
+use safetytwin_crds::manifest::{FORMAT, ItemFailure, Manifest, ManifestItem, TakenBack};
 use safetytwin_crds::names::{UnitName, printable};
 use safetytwin_crds::revision::{Content, DesiredItem};
 
 use super::preflight::{self, Fitted};
-use super::{Changes, Step};
+use super::{Changes, Step, retry};
 use crate::facts::{Preflight, UnitFacts};
 use crate::render::Refusal;
 use work::Work;
 
 /// Wait before the second attempt of a failed item; doubled each time.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(60);
-/// Longest wait between two attempts of a failed item: each attempt takes a restore point.
+/// Longest wait between two attempts of a failed item.
 const LAST_RETRY: SignedDuration = SignedDuration::from_hours(6);
 
 /// Numbers and names of the operation that the steps belong to.
@@ -50,6 +50,8 @@ pub struct Resumed {
     pub enabled: BTreeSet<String>,
     /// The guest has booted since: what runs is of that boot, and only `enabled` is still true.
     pub rebooted: bool,
+    /// The operation took no point.
+    pub pointless: bool,
 }
 
 /// What steps are made from.
@@ -91,9 +93,11 @@ pub struct StepPlan {
     pub steps: Vec<Step>,
     /// Items that the guest cannot have; the others go on.
     pub failures: Vec<FailedItem>,
-    /// Something in the guest changes: a restore point comes first. Otherwise only the manifest is
-    /// written.
+    /// Something in the guest changes. Otherwise only the manifest is written.
     pub has_effects: bool,
+    /// What failed before is started again and nothing else is done: the point before the change that
+    /// brought it is still the one to go back to, so no other is taken.
+    pub pointless: bool,
 }
 
 /// The steps of one apply. The last [`Step::Record`] holds the manifest as it is when everything
@@ -125,16 +129,26 @@ pub fn steps(input: &StepInput<'_>) -> StepPlan {
     }
     work.forget_files_in_use(&placed);
     let has_effects = work.has_effects();
+    let pointless = has_effects
+        && match input.resumed {
+            Some(resumed) => resumed.pointless,
+            None => work.has_only_jobs() && retry::is_only_retries(input.changes, input.manifest),
+        };
+    let mut manifest = manifest(input, placed);
+    if !has_effects {
+        manifest.taken_back.clone_from(&input.manifest.taken_back);
+    }
     StepPlan {
-        steps: order(work, has_effects, manifest(input, placed)),
+        steps: order(work, has_effects, pointless, manifest),
         failures,
         has_effects,
+        pointless,
     }
 }
 
-/// The manifest after an operation that could not be finished and was taken back: what was there stays, and the
-/// changed items are set aside, half of them for twice as long, so that the next attempts find the culprit.
-pub fn quarantine(input: &StepInput<'_>, message: &str) -> Manifest {
+/// The manifest after an operation that could not be finished and was taken back to `point`: what was there stays,
+/// and the changed items are set aside, half of them for twice as long, so that the next attempts find the culprit.
+pub fn quarantine(input: &StepInput<'_>, point: &str, message: &str) -> Manifest {
     let refusal = Refusal::new(Reason::FailedToApply, message);
     let mut items: Vec<ManifestItem> = input.changes.untouched.clone();
     items.extend(input.changes.kept.iter().chain(&input.changes.removed).cloned());
@@ -150,17 +164,25 @@ pub fn quarantine(input: &StepInput<'_>, message: &str) -> Manifest {
         not_placed(&StepInput { now, ..*input }, item, &refusal)
     }));
     items.sort_by(|a, b| a.id.cmp(&b.id));
-    manifest(input, items)
+    Manifest {
+        taken_back: Some(TakenBack {
+            operation: input.ids.operation,
+            point: point.to_owned(),
+            why: printable(message, 256),
+        }),
+        ..manifest(input, items)
+    }
 }
 
 /// The order of design §4; steps without content are left out.
-fn order(work: Work<'_>, has_effects: bool, manifest: Manifest) -> Vec<Step> {
-    if !has_effects {
-        return vec![Step::Lock, Step::Record(manifest), Step::Unlock];
-    }
-    let mut steps = vec![Step::TakePoint, Step::Lock];
+fn order(work: Work<'_>, has_effects: bool, pointless: bool, manifest: Manifest) -> Vec<Step> {
+    let mut steps = Vec::new();
+    steps.extend((has_effects && !pointless).then_some(Step::TakePoint));
+    steps.push(Step::Lock);
+    // Without effects only Verify is left: what is up already may not stay so.
     steps.extend(work.into_steps());
-    steps.extend([Step::ProveChannel, Step::Record(manifest), Step::Unlock]);
+    steps.extend(has_effects.then_some(Step::ProveChannel));
+    steps.extend([Step::Record(manifest), Step::Unlock]);
     steps
 }
 
@@ -175,6 +197,7 @@ fn manifest(input: &StepInput<'_>, items: Vec<ManifestItem>) -> Manifest {
         items,
         own_units: input.manifest.own_units.clone(),
         re_render: input.re_render.map(str::to_owned),
+        taken_back: None,
     }
 }
 

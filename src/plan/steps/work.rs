@@ -225,8 +225,13 @@ impl<'a> Work<'a> {
 
     /// Whether anything but the manifest changes in the guest.
     pub(super) fn has_effects(&self) -> bool {
+        !self.has_only_jobs() || !self.jobs.is_empty() || self.input.resumed.is_some()
+    }
+
+    /// Whether nothing is written, enabled, made or removed: at most, units are started and stopped.
+    pub(super) fn has_only_jobs(&self) -> bool {
         let accounts = preflight::accounts(self.needs.iter().copied(), self.input.preflight);
-        !(accounts.users.is_empty()
+        accounts.users.is_empty()
             && accounts.groups.is_empty()
             && self.stop_removed.is_empty()
             && self.disable.is_empty()
@@ -235,8 +240,6 @@ impl<'a> Work<'a> {
             && self.write.is_empty()
             && self.enable.is_empty()
             && self.mask.is_empty()
-            && self.jobs.is_empty())
-            || self.input.resumed.is_some()
     }
 
     /// Steps between Lock and ProveChannel.

@@ -67,6 +67,74 @@ fn a_failed_start_is_recorded_with_its_unit_and_tried_again_later() {
     items_changed_at_once(&mut twin);
 }
 
+/// A unit that was placed, failed to start, and is due again.
+fn failed_and_due(twin: &mut Twin) -> HostItems {
+    let items = host(vec![service("a.service"), service("b.service")]);
+    twin.apply(&items);
+    let failed = [(
+        "b.service".parse().unwrap(),
+        Reason::FailedToStart,
+        "exit 1".to_owned(),
+    )];
+    record_failures(&mut twin.manifest, &Manifest::default(), &failed, now());
+    for unit in twin.units.iter_mut().filter(|u| u.name.as_str() == "b.service") {
+        unit.active = Active::Failed;
+    }
+    twin.now = twin.apply(&items).0.retry_at;
+    for unit in twin.units.iter_mut().filter(|u| u.name.as_str() == "b.service") {
+        unit.active = Active::Failed;
+    }
+    items
+}
+
+const AGAIN: [&str; 6] = ["lock", "activate", "verify", "prove", "record", "unlock"];
+
+#[test]
+fn a_retry_that_only_starts_a_unit_again_takes_no_point() {
+    let mut twin = Twin::default();
+    let items = failed_and_due(&mut twin);
+    let (_, plan) = twin.apply(&items);
+    assert_eq!(kinds(&plan), AGAIN);
+    assert!(plan.pointless);
+}
+
+#[test]
+fn a_retry_that_comes_with_a_change_takes_a_point() {
+    let mut twin = Twin::default();
+    let mut items = failed_and_due(&mut twin);
+    items.units.as_mut().unwrap().items.push(service("c.service"));
+    let (_, plan) = twin.apply(&items);
+    assert_eq!(kinds(&plan)[0], "point");
+}
+
+#[test]
+fn a_retry_that_was_cut_short_takes_no_point_either() {
+    let mut twin = Twin::default();
+    let items = failed_and_due(&mut twin);
+    let resumed = |pointless| Resumed {
+        invocations: [("b.service".to_owned(), "old".to_owned())].into(),
+        pointless,
+        ..Resumed::default()
+    };
+    twin.resumed = Some(resumed(true));
+    let content = desired(&items, &spec());
+    let diff = twin.diff(&items, &spec(), &content);
+    assert_eq!(kinds(&twin.plan(&diff, &content)), AGAIN);
+    twin.resumed = Some(resumed(false));
+    assert_eq!(kinds(&twin.plan(&diff, &content))[0], "point");
+}
+
+#[test]
+fn a_failed_unit_that_keeps_restarting_by_itself_is_looked_at_again_not_believed() {
+    let mut twin = Twin::default();
+    let items = failed_and_due(&mut twin);
+    for unit in twin.units.iter_mut().filter(|u| u.name.as_str() == "b.service") {
+        unit.active = Active::Activating;
+    }
+    let (_, plan) = twin.apply(&items);
+    assert_eq!(kinds(&plan), ["lock", "verify", "record", "unlock"]);
+}
+
 /// A change on the host is tried at once, whatever waits for its next attempt.
 fn items_changed_at_once(twin: &mut Twin) {
     let mut changed = service("b.service");
