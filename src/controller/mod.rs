@@ -31,4 +31,6 @@ pub mod sections;
 pub mod snapshot;
 pub mod triggers;
 pub mod twin;
+#[cfg(test)]
+mod tests;
 pub mod vmwatch;
