@@ -29,8 +29,8 @@ pub mod restore;
 pub mod run;
 pub mod sections;
 pub mod snapshot;
-pub mod triggers;
-pub mod twin;
 #[cfg(test)]
 mod tests;
+pub mod triggers;
+pub mod twin;
 pub mod vmwatch;

@@ -72,7 +72,12 @@ pub(super) async fn take_back(
 /// The point to go back to. After an interrupted revert it is the current one, too.
 async fn target(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<String, ExecuteError> {
     let own = &input.point.name;
-    let points = ports.vm.observe().await?.map(|facts| facts.points).unwrap_or_default();
+    let points = ports
+        .vm
+        .observe()
+        .await?
+        .map(|facts| facts.points)
+        .unwrap_or_default();
     let found = points
         .iter()
         .find(|point| point.name == *own)

@@ -101,7 +101,8 @@ impl Lab {
         let child = command
             .spawn()
             .with_context(|| format!("failed to start {}", program.display()))?;
-        let pid = child_of(child.id())?;
+        let pid =
+            child_of(child.id()).with_context(|| format!("{name} did not start: see {}", log.display()))?;
         Ok(Process { child, pid, log })
     }
 

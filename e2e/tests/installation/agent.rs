@@ -68,7 +68,7 @@ fn the_agent_runs_as_a_pod_on_the_node(world: &World) -> Result<()> {
         Ok(if text(&head, "/spec/complete") == "4/4" {
             Look::Ready(())
         } else {
-            Look::NotYet(head["spec"]["sections"].to_string())
+            Look::NotYet(format!("{:?}", head.pointer("/spec/sections")))
         })
     })
 }
@@ -99,11 +99,12 @@ fn the_pods_agent_publishes_what_systemctl_says(world: &World) -> Result<()> {
                 return Ok(Look::NotYet(format!("{name}: {difference}")));
             }
         }
-        let counts = head(world)?["spec"]["counts"].clone();
+        let head = head(world)?;
+        let counts = head.pointer("/spec/counts").context("the head counts nothing")?;
         for (number, filter) in [("services", "--type=service"), ("failed", "--failed")] {
             let line = format!("systemctl list-units {filter} --plain --no-legend");
             let listed = world.lab.host().run(&line)?;
-            if counts[number] != json!(listed.lines().count()) {
+            if counts.get(number) != Some(&json!(listed.lines().count())) {
                 return Ok(Look::NotYet(format!(
                     "{number} in {counts}, systemctl lists {listed}"
                 )));

@@ -122,7 +122,8 @@ impl World {
             .lab
             .kubectl(["get", "pods", "-n", NAMESPACE, &selector, "-o", "json"])?;
         let list: Value = serde_json::from_str(&text)?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
+        let items = list.get("items").and_then(Value::as_array);
+        Ok(items.cloned().unwrap_or_default())
     }
 
     /// The items of a section, decoded by `twin host show`.

@@ -140,7 +140,9 @@ fn enablement(items: &Items, files: &str) -> Vec<String> {
         let mut words = line.split_whitespace();
         Some((words.next()?, words.next()?))
     });
-    let units = rows.filter(|(name, state)| !name.contains("@.") && *state != "alias");
+    // A scope is of processes that somebody else started: those are items of their own.
+    let own = |name: &str| !name.contains("@.") && !name.ends_with(".scope");
+    let units = rows.filter(|(name, state)| own(name) && *state != "alias");
     let differing = units.filter_map(|(name, state)| match items.get(name) {
         None => Some(format!("{name} is {state} and not published")),
         Some(item) if item.enablement != state => {

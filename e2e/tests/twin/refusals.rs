@@ -108,7 +108,7 @@ fn a_guest_with_another_host_key_is_refused(world: &World) -> Result<()> {
     let guest = twin::guest(&world.lab, twin::NAME)?;
     let shell = |line: &str| guest.run(&["/bin/sh", "-c", line]);
     shell(
-        "cd /etc/ssh && cp -p ssh_host_ed25519_key /root/kept && rm -f /root/other* && ssh-keygen -q -t ed25519 -N '' -f /root/other && cp /root/other ssh_host_ed25519_key && systemctl restart ssh && pkill -f 'sshd: root' || true",
+        "cd /etc/ssh && cp -p ssh_host_ed25519_key /root/kept && rm -f /root/other* && ssh-keygen -q -t ed25519 -N '' -f /root/other && cp /root/other ssh_host_ed25519_key && systemctl restart ssh && pkill -f '[s]shd: root' || true",
     )?;
     start_on_host(world, "distrusted.service", &counter("behind another host key"))?;
     wait_reason(

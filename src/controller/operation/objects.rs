@@ -5,9 +5,7 @@ use kube::api::{ListParams, ObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use safetytwin_crds::condition::{Verdict, types};
-use safetytwin_crds::names::{
-    AUTOMATIC_LABEL, SNAPSHOT_FINALIZER, TWIN_LABEL, TWIN_UID_LABEL, printable,
-};
+use safetytwin_crds::names::{AUTOMATIC_LABEL, SNAPSHOT_FINALIZER, TWIN_LABEL, TWIN_UID_LABEL, printable};
 use safetytwin_crds::revision::Content;
 use safetytwin_crds::twinclass::PointMode;
 use safetytwin_crds::twinsnapshot::TwinRef;
@@ -141,11 +139,7 @@ pub async fn list_snapshots(client: &Client, twin: &DigitalTwin) -> Result<Vec<T
 }
 
 /// Makes the TwinSnapshot of an automatic point, when there is none.
-pub async fn ensure_snapshot(
-    client: &Client,
-    twin: &DigitalTwin,
-    name: &str,
-) -> Result<TwinSnapshot, Error> {
+pub async fn ensure_snapshot(client: &Client, twin: &DigitalTwin, name: &str) -> Result<TwinSnapshot, Error> {
     let snapshots = snapshots(client, twin);
     if let Some(found) = api::read("read the snapshot", &snapshots, name).await? {
         return Ok(found);

@@ -87,7 +87,12 @@ impl World {
         GuestEnd {
             manifest: guest.manifest_on_disk().map(timeless),
             units: units
-                .map(|unit| (unit.to_owned(), (guest.runs(unit), guest.enabled_and_masked(unit))))
+                .map(|unit| {
+                    (
+                        unit.to_owned(),
+                        (guest.runs(unit), guest.enabled_and_masked(unit)),
+                    )
+                })
                 .collect(),
             files,
             active: guest.active_units(),
@@ -184,7 +189,10 @@ pub fn differences(wanted: &End, found: &End) -> Vec<String> {
     let absent = "absent".to_owned();
     all.into_iter()
         .filter_map(|place| {
-            let (w, f) = (wanted.get(place).unwrap_or(&absent), found.get(place).unwrap_or(&absent));
+            let (w, f) = (
+                wanted.get(place).unwrap_or(&absent),
+                found.get(place).unwrap_or(&absent),
+            );
             (w != f).then(|| format!("{place}: wanted {w}, found {f}"))
         })
         .collect()
@@ -197,15 +205,25 @@ fn lines(end: &End) -> BTreeMap<String, String> {
         flatten(name, object, &mut lines);
     }
     let guest = &end.guest;
-    flatten("manifest", &serde_json::to_value(&guest.manifest).unwrap(), &mut lines);
+    flatten(
+        "manifest",
+        &serde_json::to_value(&guest.manifest).unwrap(),
+        &mut lines,
+    );
     for (path, bytes) in &guest.files {
-        lines.insert(format!("guest {path}"), String::from_utf8_lossy(bytes).into_owned());
+        lines.insert(
+            format!("guest {path}"),
+            String::from_utf8_lossy(bytes).into_owned(),
+        );
     }
     for (unit, state) in &guest.units {
         lines.insert(format!("guest {unit}"), format!("{state:?}"));
     }
     lines.insert("guest active".into(), format!("{:?}", guest.active));
-    lines.insert("guest lock and record".into(), format!("{} {:?}", guest.locked, guest.record));
+    lines.insert(
+        "guest lock and record".into(),
+        format!("{} {:?}", guest.locked, guest.record),
+    );
     lines.insert("vm".into(), format!("{:?}", end.vm));
     lines.insert("effects".into(), format!("{:?}", end.effects));
     lines

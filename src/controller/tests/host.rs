@@ -5,7 +5,9 @@ use std::time::Duration;
 use safetytwin_crds::hoststate::{PartRef, Section};
 use safetytwin_crds::item::UnitItem;
 use safetytwin_crds::names::AGENT_MANAGER;
-use safetytwin_crds::section::{Encoding, Part as Content, SectionName, SectionState, Slot, encode_parts, object_name};
+use safetytwin_crds::section::{
+    Encoding, Part as Content, SectionName, SectionState, Slot, encode_parts, object_name,
+};
 use safetytwin_crds::{HostSection, HostSectionSpec, HostState, HostStateSpec};
 use serde_json::{Value, json};
 
@@ -33,7 +35,10 @@ pub fn publish(server: &Server, time: &Time, units: &[UnitItem]) {
     let mut sections = Vec::new();
     for (name, items, parts) in content {
         let part = parts.unwrap().remove(0);
-        let before = head.as_ref().and_then(|h| h.spec.section(name)).map(|s| s.parts[0]);
+        let before = head
+            .as_ref()
+            .and_then(|h| h.spec.section(name))
+            .map(|s| s.parts[0]);
         let slot = match before {
             Some(before) if before.digest == part.digest => before.slot,
             Some(before) => before.slot.other(),

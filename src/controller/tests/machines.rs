@@ -111,7 +111,10 @@ impl Hypervisor for Machines {
             Arc::new(vm)
         });
         let exists = vm.remains() != (false, false, false);
-        assert!(!exists || *vm.spec() == spec, "a VM is always asked for in the same words");
+        assert!(
+            !exists || *vm.spec() == spec,
+            "a VM is always asked for in the same words"
+        );
         Ok(vm.clone())
     }
 

@@ -25,11 +25,7 @@ impl Trial {
         step.happen(&clean);
         clean.settle();
         let wanted = clean.end();
-        Self {
-            step,
-            before,
-            wanted,
-        }
+        Self { step, before, wanted }
     }
 
     /// A world in which the step has just happened.
@@ -162,7 +158,11 @@ fn a_process_that_dies_again_and_again_makes_a_twin_in_the_end() {
         }
         assert!(deaths > 2, "{deaths}");
         let found = differences(&trial.wanted, &world.end());
-        assert!(found.is_empty(), "a life of {life} effects:\n{}", found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "a life of {life} effects:\n{}",
+            found.join("\n")
+        );
     }
 }
 
@@ -188,7 +188,9 @@ fn unfinished(begun: Option<String>, world: &World) -> Vec<String> {
         all.any(|change| change["snapshot"] == **snapshot)
     };
     let lost = begun.filter(|snapshot| !is_there(snapshot));
-    lost.map(|snapshot| format!("{snapshot} was not finished")).into_iter().collect()
+    lost.map(|snapshot| format!("{snapshot} was not finished"))
+        .into_iter()
+        .collect()
 }
 
 #[test]
@@ -201,7 +203,9 @@ fn what_was_begun_is_finished_first_when_the_host_moves_on_meanwhile() {
         clean.settle();
         let wanted = content_of(&clean);
         trial.every_effect(death, |world| {
-            let begun = world.twin_status()["operation"]["snapshotName"].as_str().map(str::to_owned);
+            let begun = world.twin_status()["operation"]["snapshotName"]
+                .as_str()
+                .map(str::to_owned);
             world.host_runs(&moved_on());
             world.settle();
             let mut wrong = unfinished(begun, world);

@@ -42,7 +42,11 @@ fn ready(world: &World) -> String {
     let status = world.twin_status();
     let conditions = status["conditions"].as_array().unwrap();
     let ready = conditions.iter().find(|c| c["type"] == "Ready").unwrap();
-    format!("{} {}", ready["status"].as_str().unwrap(), ready["reason"].as_str().unwrap())
+    format!(
+        "{} {}",
+        ready["status"].as_str().unwrap(),
+        ready["reason"].as_str().unwrap()
+    )
 }
 
 #[test]
@@ -86,14 +90,21 @@ fn a_retry_that_dies_after_any_effect_is_made_once() {
         let effects = world.last_effects(3);
         world.settle();
         let found = differences(&wanted, &world.end());
-        assert!(found.is_empty(), "died after effect {n} of {effects:?}:\n{}", found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "died after effect {n} of {effects:?}:\n{}",
+            found.join("\n")
+        );
     }
 }
 
 /// A twin that cache.service was to come to, and cuts off.
 fn with_a_culprit(loss: ChannelLoss) -> World {
     let world = Step::Add.world_before();
-    world.machines.guest.cut_channel_while_active("cache.service", loss);
+    world
+        .machines
+        .guest
+        .cut_channel_while_active("cache.service", loss);
     Step::Add.happen(&world);
     world.settle();
     world
@@ -110,7 +121,10 @@ fn an_item_that_cuts_the_twin_off_is_tried_again_from_the_same_point() {
         let attempts = attempts_of(&world, "cache.service").unwrap();
         assert!(attempts >= 6, "{loss:?}: {attempts}");
         let active = world.machines.guest.active_units();
-        assert!(active.contains("api.service") && !active.contains("cache.service"), "{loss:?}");
+        assert!(
+            active.contains("api.service") && !active.contains("cache.service"),
+            "{loss:?}"
+        );
         world.machines.guest.heal_channel();
         world.run_for(2 * HOURS);
         assert_eq!(ready(&world), "True Following", "{loss:?}");
@@ -148,6 +162,10 @@ fn an_addition_that_is_taken_back_and_dies_after_any_effect_is_taken_back_once()
             ..wanted.effects.clone()
         };
         let found = differences(&wanted, &end);
-        assert!(found.is_empty(), "died after effect {n} of {effects:?}:\n{}", found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "died after effect {n} of {effects:?}:\n{}",
+            found.join("\n")
+        );
     }
 }

@@ -79,7 +79,9 @@ impl Step {
             Remove => world.host_runs(&[api(2), service("web.service")]),
             Snapshot => world.server.create(&snapshot()),
             Add => world.host_runs(&[api(2), service("cache.service"), service("web.service")]),
-            Restore => world.server.create(&restore(json!({"snapshotRef": {"name": "before-cache"}}))),
+            Restore => world
+                .server
+                .create(&restore(json!({"snapshotRef": {"name": "before-cache"}}))),
             ChangeWhileHeld => {
                 world.host_runs(&[api(3), service("cache.service"), service("web.service")]);
             }
@@ -108,7 +110,9 @@ pub fn delete_all(world: &World) {
 /// The service that is edited, in one of its versions.
 pub fn api(version: u32) -> UnitItem {
     let mut unit = service("api.service");
-    let text = format!("[Service]\nExecStart=/usr/bin/api --version {version}\n[Install]\nWantedBy=multi-user.target\n");
+    let text = format!(
+        "[Service]\nExecStart=/usr/bin/api --version {version}\n[Install]\nWantedBy=multi-user.target\n"
+    );
     unit.fragment = Some(file("/etc/systemd/system/api.service", &text));
     unit
 }
@@ -158,8 +162,11 @@ fn restore_as_of(world: &World) -> TwinRestore {
     let snapshots = world.server.names::<TwinSnapshot>();
     let taken = snapshots.iter().map(|(namespace, name)| {
         let snapshot = world.server.read::<TwinSnapshot>(namespace, name).unwrap();
-        let taken = snapshot["status"]["takenTime"].as_str().unwrap().parse().unwrap();
-        taken
+        snapshot["status"]["takenTime"]
+            .as_str()
+            .unwrap()
+            .parse::<Timestamp>()
+            .unwrap()
     });
     let newest: Timestamp = taken.max().unwrap();
     restore(json!({"asOf": (newest - SignedDuration::from_secs(1)).to_string()}))

@@ -15,7 +15,12 @@ impl Server {
     }
 
     /// `kubectl edit`.
-    pub fn edit<K: Resource<DynamicType = ()>>(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
+    pub fn edit<K: Resource<DynamicType = ()>>(
+        &self,
+        namespace: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+    ) {
         let key = Kind::known::<K>().key(namespace, name);
         self.act(|store, _| {
             let mut object = store.get(&key)?.clone();

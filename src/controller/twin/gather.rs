@@ -19,14 +19,16 @@ use crate::controller::sections::replicated;
 use crate::plan::status::is_failure;
 use crate::vm::VmFacts;
 
-/// Makes the VM run and answers what is true of it. The names are in status before anything is made
-/// on the hypervisor. A network with a way out stops everything.
+/// Makes the VM run and answers what is true of it. The names are in status before anything is made on the
+/// hypervisor, and after it answered: of a twin whose hypervisor never did, nothing can be there. A network
+/// with a way out stops everything.
 pub async fn machine(
     ctx: &Context,
     ledger: &Ledger,
     home: &Home,
     findings: &mut Findings,
 ) -> Result<VmFacts, Error> {
+    let found = home.vm.observe().await?;
     let twin = ledger.twin().await;
     if twin.status.as_ref().is_none_or(|s| s.vm.is_none()) {
         let mut frozen = home.frozen.clone();
@@ -34,7 +36,7 @@ pub async fn machine(
         ledger.update(|s| s.vm = Some(frozen)).await?;
         ledger.guard().await?;
     }
-    let facts = match home.vm.observe().await? {
+    let facts = match found {
         Some(facts) if facts.running => facts,
         _ => {
             tracing::info!(twin = twin.name_any(), "making or starting the VM");

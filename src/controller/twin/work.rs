@@ -150,9 +150,8 @@ async fn is_applied(
     manifest: &Manifest,
 ) -> Result<bool, Error> {
     let applied = objects::read_revision(&job.ctx.client, twin, manifest.revision).await?;
-    Ok(applied.is_some_and(|(_, applied)| {
-        applied.items == content.items && applied.excluded == content.excluded
-    }))
+    Ok(applied
+        .is_some_and(|(_, applied)| applied.items == content.items && applied.excluded == content.excluded))
 }
 
 /// Names what could not be read, once per content, and asks for it again.

@@ -55,7 +55,11 @@ impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let part = if self.part == Part::Status { "/status" } else { "" };
         let named = self.body.pointer("/metadata/name").and_then(Value::as_str);
-        let name = if self.name.is_empty() { named.unwrap_or("") } else { &self.name };
+        let name = if self.name.is_empty() {
+            named.unwrap_or("")
+        } else {
+            &self.name
+        };
         write!(f, "{:?} {}/{name}{part}", self.verb, self.kind.plural)
     }
 }
@@ -77,7 +81,12 @@ impl Call {
         let unknown = || Failure::unsupported(&format!("{} {}", head.method, head.uri));
         let (kind, namespace, rest) = place(head.uri.path()).ok_or_else(unknown)?;
         let query = query(head.uri.query().unwrap_or_default());
-        let header = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let header = |name| {
+            head.headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+        };
         let (name, part) = match rest.as_slice() {
             [] => (String::new(), Part::Main),
             [name] => (name.clone(), Part::Main),
@@ -105,7 +114,11 @@ impl Call {
             return Err(unknown());
         }
         let selector = get(&query, "fieldSelector")
-            .map(|s| s.split_once('=').map(|(f, v)| (f.to_owned(), v.to_owned())).ok_or_else(unknown))
+            .map(|s| {
+                s.split_once('=')
+                    .map(|(f, v)| (f.to_owned(), v.to_owned()))
+                    .ok_or_else(unknown)
+            })
             .transpose()?;
         Ok(Self {
             verb,

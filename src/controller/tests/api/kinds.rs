@@ -28,7 +28,11 @@ const BY_TWIN: &[&str] = &["metadata.name", "spec.twinRef.name"];
 const BY_NAME: &[&str] = &["metadata.name"];
 
 impl Kind {
-    fn of<K: Resource<DynamicType = ()>>(namespaced: bool, status: bool, selectable: &'static [&str]) -> Self {
+    fn of<K: Resource<DynamicType = ()>>(
+        namespaced: bool,
+        status: bool,
+        selectable: &'static [&str],
+    ) -> Self {
         Self {
             plural: K::plural(&()).into(),
             group: K::group(&()).into(),

@@ -68,20 +68,33 @@ impl Failure {
 
 impl Store {
     /// Plans the creation of an object.
-    pub fn create(&self, kind: &Kind, namespace: &str, mut object: Value, now: Timestamp) -> Result<Write, Failure> {
+    pub fn create(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        mut object: Value,
+        now: Timestamp,
+    ) -> Result<Write, Failure> {
         let name = text(&object, "/metadata/name");
         if name.is_empty() || !object["metadata"]["generateName"].is_null() {
             return Err(Failure::unsupported("generateName"));
         }
         let key = kind.key(namespace, &name);
         if self.find(&key).is_some() {
-            return Err(Failure::new(409, "AlreadyExists", format!("{key} already exists")));
+            return Err(Failure::new(
+                409,
+                "AlreadyExists",
+                format!("{key} already exists"),
+            ));
         }
         let serial = self.version() + 1;
         if kind.namespaced {
             meta(&mut object).insert("namespace".into(), json!(key.namespace));
         }
-        meta(&mut object).insert("uid".into(), json!(format!("{serial:08x}-0000-4000-8000-{serial:012x}")));
+        meta(&mut object).insert(
+            "uid".into(),
+            json!(format!("{serial:08x}-0000-4000-8000-{serial:012x}")),
+        );
         meta(&mut object).insert("creationTimestamp".into(), json!(format!("{now:.0}")));
         if kind.generation {
             meta(&mut object).insert("generation".into(), json!(1));
@@ -98,7 +111,10 @@ impl Store {
     pub fn replace(&self, key: &Key, part: Part, body: Value) -> Result<Write, Failure> {
         self.get(key)?;
         if text(&body, "/metadata/resourceVersion").is_empty() {
-            return Err(Failure::invalid(key, "metadata.resourceVersion: must be specified for an update"));
+            return Err(Failure::invalid(
+                key,
+                "metadata.resourceVersion: must be specified for an update",
+            ));
         }
         self.change(key, part, body)
     }
@@ -130,7 +146,10 @@ impl Store {
         for precondition in ["uid", "resourceVersion"] {
             let wanted = text(options, &format!("/preconditions/{precondition}"));
             if !wanted.is_empty() && wanted != text(object, &format!("/metadata/{precondition}")) {
-                return Err(Failure::conflict(key, &format!("precondition failed: {precondition}")));
+                return Err(Failure::conflict(
+                    key,
+                    &format!("precondition failed: {precondition}"),
+                ));
             }
         }
         if finalizers(object).is_empty() {
@@ -153,7 +172,10 @@ impl Store {
             let path = format!("/metadata/{field}");
             let named = text(&body, &path);
             if !named.is_empty() && named != text(old, &path) {
-                return Err(Failure::conflict(key, &format!("the object has been modified: {field}")));
+                return Err(Failure::conflict(
+                    key,
+                    &format!("the object has been modified: {field}"),
+                ));
             }
         }
         let new = match part {
@@ -201,7 +223,10 @@ fn main_part(key: &Key, old: &Value, mut new: Value) -> Result<Value, Failure> {
         return Err(Failure::invalid(key, why));
     }
     if old["immutable"] == json!(true) && old["data"] != new["data"] {
-        return Err(Failure::invalid(key, "data: field is immutable when `immutable` is set"));
+        return Err(Failure::invalid(
+            key,
+            "data: field is immutable when `immutable` is set",
+        ));
     }
     if body_of(old) != body_of(&new) {
         count_generation(key, &mut new);
@@ -237,7 +262,10 @@ fn finalizers(object: &Value) -> Vec<&str> {
 /// Whether an object names an owner of this UID.
 pub fn is_owned_by(object: &Value, uid: &str) -> bool {
     let owners = object["metadata"]["ownerReferences"].as_array();
-    owners.into_iter().flatten().any(|owner| owner["uid"] == json!(uid))
+    owners
+        .into_iter()
+        .flatten()
+        .any(|owner| owner["uid"] == json!(uid))
 }
 
 /// The object without this owner; none when it was the only one.

@@ -84,7 +84,10 @@ impl Store {
             .map(|(_, object)| shown(call, object))
             .collect();
         let (api_version, list) = if call.metadata_only {
-            ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
+            (
+                "meta.k8s.io/v1".to_owned(),
+                "PartialObjectMetadataList".to_owned(),
+            )
         } else {
             (kind.api_version(), format!("{}List", kind.kind))
         };

@@ -40,7 +40,10 @@ fn code<T: std::fmt::Debug>(result: kube::Result<T>) -> u16 {
 #[tokio::test]
 async fn an_object_is_stored_without_its_status_and_once_only() {
     let api = snapshots(&server().client());
-    let made = api.create(&PostParams::default(), &snapshot("a", "web")).await.unwrap();
+    let made = api
+        .create(&PostParams::default(), &snapshot("a", "web"))
+        .await
+        .unwrap();
     assert_eq!((made.metadata.generation, made.status.is_none()), (Some(1), true));
     assert!(made.uid().is_some() && made.creation_timestamp().is_some());
     let again = api.create(&PostParams::default(), &snapshot("a", "web")).await;
@@ -51,16 +54,31 @@ async fn an_object_is_stored_without_its_status_and_once_only() {
 #[tokio::test]
 async fn a_status_is_written_under_the_version_that_was_read_and_equal_content_is_no_write() {
     let api = snapshots(&server().client());
-    let first = api.create(&PostParams::default(), &snapshot("a", "web")).await.unwrap();
+    let first = api
+        .create(&PostParams::default(), &snapshot("a", "web"))
+        .await
+        .unwrap();
     let mut changed = first.clone();
     changed.spec.description = "not for the status to write".into();
     changed.status = Some(Default::default());
-    let second = api.replace_status("a", &PostParams::default(), &changed).await.unwrap();
+    let second = api
+        .replace_status("a", &PostParams::default(), &changed)
+        .await
+        .unwrap();
     assert_ne!(second.resource_version(), first.resource_version());
-    assert_eq!((second.metadata.generation, second.spec.description.as_str()), (Some(1), ""));
-    let same = api.replace_status("a", &PostParams::default(), &second).await.unwrap();
+    assert_eq!(
+        (second.metadata.generation, second.spec.description.as_str()),
+        (Some(1), "")
+    );
+    let same = api
+        .replace_status("a", &PostParams::default(), &second)
+        .await
+        .unwrap();
     assert_eq!(same.resource_version(), second.resource_version());
-    assert_eq!(code(api.replace_status("a", &PostParams::default(), &first).await), 409);
+    assert_eq!(
+        code(api.replace_status("a", &PostParams::default(), &first).await),
+        409
+    );
 }
 
 #[tokio::test]
@@ -69,7 +87,12 @@ async fn a_finalizer_keeps_an_object_until_it_is_taken_off_and_none_can_be_added
     let mut object = snapshot("a", "web");
     object.metadata.finalizers = Some(vec!["safetytwin.com/point".into()]);
     let made = api.create(&PostParams::default(), &object).await.unwrap();
-    let going = api.delete("a", &DeleteParams::default()).await.unwrap().left().unwrap();
+    let going = api
+        .delete("a", &DeleteParams::default())
+        .await
+        .unwrap()
+        .left()
+        .unwrap();
     assert!(going.metadata.deletion_timestamp.is_some());
     assert_eq!(going.metadata.generation, Some(2));
     let merge = |finalizers: &[&str], version: Option<String>| {
@@ -87,7 +110,10 @@ async fn a_finalizer_keeps_an_object_until_it_is_taken_off_and_none_can_be_added
 #[tokio::test]
 async fn a_deletion_can_be_bound_to_a_uid() {
     let api = snapshots(&server().client());
-    let made = api.create(&PostParams::default(), &snapshot("a", "web")).await.unwrap();
+    let made = api
+        .create(&PostParams::default(), &snapshot("a", "web"))
+        .await
+        .unwrap();
     let of = |uid: Option<String>| DeleteParams {
         preconditions: Some(Preconditions {
             uid,
@@ -105,7 +131,9 @@ async fn lists_are_selected_by_the_fields_that_the_kind_allows() {
     let client = server().client();
     let api = snapshots(&client);
     for (name, twin) in [("a", "web"), ("b", "db"), ("c", "web")] {
-        api.create(&PostParams::default(), &snapshot(name, twin)).await.unwrap();
+        api.create(&PostParams::default(), &snapshot(name, twin))
+            .await
+            .unwrap();
     }
     let of_web = ListParams::default().fields("spec.twinRef.name=web");
     let names = |list: kube::api::ObjectList<TwinSnapshot>| -> Vec<String> {
@@ -113,7 +141,10 @@ async fn lists_are_selected_by_the_fields_that_the_kind_allows() {
     };
     assert_eq!(names(api.list(&of_web).await.unwrap()), ["a", "c"]);
     assert_eq!(api.list_metadata(&of_web).await.unwrap().items.len(), 2);
-    assert_eq!(code(api.list(&ListParams::default().fields("spec.pinned=true")).await), 400);
+    assert_eq!(
+        code(api.list(&ListParams::default().fields("spec.pinned=true")).await),
+        400
+    );
     let elsewhere: Api<TwinSnapshot> = Api::namespaced(client, "dev");
     assert!(elsewhere.list(&of_web).await.unwrap().items.is_empty());
 }
@@ -132,13 +163,24 @@ async fn what_an_object_owns_goes_with_it() {
     let api = snapshots(&client);
     for (name, finalizers) in [("free", vec![]), ("held", vec!["x.example/y".to_owned()])] {
         let mut owned = snapshot(name, "web");
-        owned.metadata.owner_references = Some(kube::Resource::controller_owner_ref(&twin, &()).into_iter().collect());
+        owned.metadata.owner_references = Some(
+            kube::Resource::controller_owner_ref(&twin, &())
+                .into_iter()
+                .collect(),
+        );
         owned.metadata.finalizers = Some(finalizers);
         api.create(&PostParams::default(), &owned).await.unwrap();
     }
     twins.delete("web", &DeleteParams::default()).await.unwrap();
     assert!(api.get_opt("free").await.unwrap().is_none());
-    assert!(api.get("held").await.unwrap().metadata.deletion_timestamp.is_some());
+    assert!(
+        api.get("held")
+            .await
+            .unwrap()
+            .metadata
+            .deletion_timestamp
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -146,10 +188,16 @@ async fn a_watch_tells_what_is_there_and_then_every_write() {
     let server = server();
     let client = server.client();
     let api = snapshots(&client);
-    api.create(&PostParams::default(), &snapshot("a", "web")).await.unwrap();
-    let mut seen = watcher(api.clone(), watcher::Config::default()).touched_objects().boxed();
+    api.create(&PostParams::default(), &snapshot("a", "web"))
+        .await
+        .unwrap();
+    let mut seen = watcher(api.clone(), watcher::Config::default())
+        .touched_objects()
+        .boxed();
     assert_eq!(seen.try_next().await.unwrap().unwrap().name_any(), "a");
-    api.create(&PostParams::default(), &snapshot("b", "web")).await.unwrap();
+    api.create(&PostParams::default(), &snapshot("b", "web"))
+        .await
+        .unwrap();
     assert_eq!(seen.try_next().await.unwrap().unwrap().name_any(), "b");
     api.delete("a", &DeleteParams::default()).await.unwrap();
     assert_eq!(seen.try_next().await.unwrap().unwrap().name_any(), "a");

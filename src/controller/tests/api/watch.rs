@@ -23,17 +23,20 @@ pub fn respond(server: &Server, call: &Call) -> Response {
 
 fn lines(server: Server, call: Call, after: u64) -> impl Stream<Item = String> + Send + 'static {
     let newest = server.newest.subscribe();
-    stream::unfold((server, call, after, newest), |(server, call, after, mut newest)| async move {
-        loop {
-            newest.borrow_and_update();
-            let (text, upto) = events(&server, &call, after);
-            if !text.is_empty() {
-                return Some((text, (server, call, upto, newest)));
+    stream::unfold(
+        (server, call, after, newest),
+        |(server, call, after, mut newest)| async move {
+            loop {
+                newest.borrow_and_update();
+                let (text, upto) = events(&server, &call, after);
+                if !text.is_empty() {
+                    return Some((text, (server, call, upto, newest)));
+                }
+                // An error: the server is gone.
+                newest.changed().await.ok()?;
             }
-            // An error: the server is gone.
-            newest.changed().await.ok()?;
-        }
-    })
+        },
+    )
 }
 
 /// The events after a version, one a line, and the version that they reach.
