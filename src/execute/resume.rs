@@ -47,7 +47,7 @@ impl Past {
             reload_owed: record.reload_owed,
             enabled: record.enabled.clone(),
             rebooted: self.rebooted(record),
-            pointless: record.pointless,
+            without_point: record.without_point,
         })
     }
 
@@ -88,7 +88,7 @@ impl Past {
             sealed: false,
             boot_id: self.boot_id,
             enabled,
-            pointless: plan.pointless,
+            without_point: plan.without_point,
         }
     }
 }

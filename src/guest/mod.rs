@@ -142,7 +142,7 @@ pub struct OperationRecord {
     pub enabled: std::collections::BTreeSet<String>,
     /// It only tries again what failed before, and took no point.
     #[serde(default)]
-    pub pointless: bool,
+    pub without_point: bool,
 }
 
 /// Kind of unit job.

@@ -51,7 +51,7 @@ pub struct Resumed {
     /// The guest has booted since: what runs is of that boot, and only `enabled` is still true.
     pub rebooted: bool,
     /// The operation took no point.
-    pub pointless: bool,
+    pub without_point: bool,
 }
 
 /// What steps are made from.
@@ -97,7 +97,7 @@ pub struct StepPlan {
     pub has_effects: bool,
     /// What failed before is started again and nothing else is done: the point before the change that
     /// brought it is still the one to go back to, so no other is taken.
-    pub pointless: bool,
+    pub without_point: bool,
 }
 
 /// The steps of one apply. The last [`Step::Record`] holds the manifest as it is when everything
@@ -129,9 +129,9 @@ pub fn steps(input: &StepInput<'_>) -> StepPlan {
     }
     work.forget_files_in_use(&placed);
     let has_effects = work.has_effects();
-    let pointless = has_effects
+    let without_point = has_effects
         && match input.resumed {
-            Some(resumed) => resumed.pointless,
+            Some(resumed) => resumed.without_point,
             None => work.has_only_jobs() && retry::is_only_retries(input.changes, input.manifest),
         };
     let mut manifest = manifest(input, placed);
@@ -139,10 +139,10 @@ pub fn steps(input: &StepInput<'_>) -> StepPlan {
         manifest.taken_back.clone_from(&input.manifest.taken_back);
     }
     StepPlan {
-        steps: order(work, has_effects, pointless, manifest),
+        steps: order(work, has_effects, without_point, manifest),
         failures,
         has_effects,
-        pointless,
+        without_point,
     }
 }
 
@@ -175,9 +175,9 @@ pub fn quarantine(input: &StepInput<'_>, point: &str, message: &str) -> Manifest
 }
 
 /// The order of design §4; steps without content are left out.
-fn order(work: Work<'_>, has_effects: bool, pointless: bool, manifest: Manifest) -> Vec<Step> {
+fn order(work: Work<'_>, has_effects: bool, without_point: bool, manifest: Manifest) -> Vec<Step> {
     let mut steps = Vec::new();
-    steps.extend((has_effects && !pointless).then_some(Step::TakePoint));
+    steps.extend((has_effects && !without_point).then_some(Step::TakePoint));
     steps.push(Step::Lock);
     // Without effects only Verify is left: what is up already may not stay so.
     steps.extend(work.into_steps());

@@ -95,7 +95,7 @@ fn a_retry_that_only_starts_a_unit_again_takes_no_point() {
     let items = failed_and_due(&mut twin);
     let (_, plan) = twin.apply(&items);
     assert_eq!(kinds(&plan), AGAIN);
-    assert!(plan.pointless);
+    assert!(plan.without_point);
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn a_retry_that_comes_with_a_change_takes_a_point() {
 fn a_retry_that_was_cut_short_takes_no_point_either() {
     let mut twin = Twin::default();
     let items = failed_and_due(&mut twin);
-    let resumed = |pointless| Resumed {
+    let resumed = |without_point| Resumed {
         invocations: [("b.service".to_owned(), "old".to_owned())].into(),
-        pointless,
+        without_point,
         ..Resumed::default()
     };
     twin.resumed = Some(resumed(true));
