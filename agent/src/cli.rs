@@ -8,6 +8,7 @@ use safetytwin_crds::hoststate::Source;
 use safetytwin_crds::names::{HostName, InvalidName};
 
 use crate::collect::processes::helper::Helper;
+use crate::enroll;
 use crate::hostroot::HostRoot;
 use crate::settings::{HelperSlot, Level, SelfTest, Settings};
 
@@ -22,7 +23,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "twin-agent", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// Internal commands.
+    /// Something else than publishing.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Name of this host: the node's name, or ext-NAME for an enrolled machine.
@@ -72,9 +73,11 @@ pub struct Cli {
     pub output: Output,
 }
 
-/// Internal commands.
+/// What else it can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Makes this machine a monitored host of a cluster that it is not a node of.
+    Enroll(enroll::Args),
     /// Answers questions about processes on standard input; started by the agent itself.
     #[command(hide = true)]
     PtraceHelper,

@@ -4,11 +4,13 @@
 //! collect/* ──▶ board ──▶ assemble (sections, head) ──▶ publish (two slots, head last)
 //!                                                  └──▶ once (a List on standard output)
 //! ```
+//! `enroll` makes a machine outside the cluster one of its hosts.
 
 pub mod assemble;
 pub mod cli;
 pub mod clock;
 pub mod collect;
+pub mod enroll;
 pub mod head;
 pub mod hostroot;
 pub mod once;

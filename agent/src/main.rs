@@ -11,18 +11,28 @@ use safetytwin_agent::cli::{Cli, Command, Output};
 use safetytwin_agent::collect::board::Board;
 use safetytwin_agent::collect::processes::helper::{self, Helper};
 use safetytwin_agent::collect::{registry, runner};
+use safetytwin_agent::enroll::{self, renew};
 use safetytwin_agent::once;
 use safetytwin_agent::publish::Publisher;
 use safetytwin_agent::publish::api::ClusterApi;
 use safetytwin_agent::settings::{Level, Settings};
+use safetytwin_crds::hoststate::Source;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
-    if matches!(cli.command, Some(Command::PtraceHelper)) {
-        return helper::serve(&cli.proc).context("failed to serve the agent");
-    }
+    let mut cli = Cli::parse();
+    let enrolment = match cli.command.take() {
+        Some(Command::PtraceHelper) => return helper::serve(&cli.proc).context("failed to serve the agent"),
+        Some(Command::Enroll(args)) => Some(args),
+        None => None,
+    };
     logs();
+    if let Some(args) = enrolment {
+        return runtime()?.block_on(async {
+            choose_cryptography()?;
+            enroll::run(args).await
+        });
+    }
     // Before any thread: a thread that is started later has what this one has left.
     let helper = match cli.level() {
         Level::Full => Some(Helper::start(&cli.proc).context("failed to start the ptrace helper")?),
@@ -32,15 +42,29 @@ fn main() -> anyhow::Result<()> {
     let settings = cli
         .settings(helper)
         .context("failed to name this host; give --node-name")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?;
+    let runtime = runtime()?;
     if cli.once {
         return runtime.block_on(print_once(&settings, cli.output));
     }
     runtime.block_on(publish(&cli, settings))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
+}
+
+fn choose_cryptography() -> anyhow::Result<()> {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        bail!("failed to choose the cryptography of TLS");
+    }
+    Ok(())
 }
 
 /// Lines for people on a terminal, JSON elsewhere.
@@ -70,13 +94,9 @@ async fn print_once(settings: &Settings, output: Output) -> anyhow::Result<()> {
 }
 
 async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        bail!("failed to choose the cryptography of TLS");
-    }
+    choose_cryptography()?;
     let config = config(cli.kubeconfig.as_deref(), cli.token_file.as_deref()).await?;
+    let token_file = config.auth_info.token_file.clone();
     let client = Client::try_from(config).context("failed to make a client of the cluster")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -84,6 +104,9 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     let mut collectors = tokio::task::JoinSet::new();
     for collector in registry(&settings) {
         collectors.spawn(runner::run(collector, board.clone()));
+    }
+    if let (Source::Enrolled, Some(path)) = (settings.source, token_file) {
+        collectors.spawn(renew::run(client.clone(), path.into()));
     }
     tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
     let publisher = Publisher::new(settings, board, ClusterApi::new(client), cli.admission_self_test);

@@ -18,7 +18,18 @@ pub struct Cluster {
 impl Cluster {
     /// A client, and the namespace to work in.
     pub async fn connect(&self) -> anyhow::Result<(Client, String)> {
-        let config = match &self.kubeconfig {
+        let config = self.config().await?;
+        let namespace = self
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).context("failed to connect to the cluster")?;
+        Ok((client, namespace))
+    }
+
+    /// How the cluster is reached.
+    pub async fn config(&self) -> anyhow::Result<Config> {
+        Ok(match &self.kubeconfig {
             Some(path) => {
                 let file = Kubeconfig::read_from(path)
                     .with_context(|| format!("failed to read kubeconfig {}", path.display()))?;
@@ -29,12 +40,6 @@ impl Cluster {
             None => Config::infer()
                 .await
                 .context("failed to find a cluster: give --kubeconfig, or set KUBECONFIG")?,
-        };
-        let namespace = self
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).context("failed to connect to the cluster")?;
-        Ok((client, namespace))
+        })
     }
 }

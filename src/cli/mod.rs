@@ -7,6 +7,7 @@ mod client;
 mod completion;
 mod controller;
 mod crds;
+mod enroll;
 mod forward;
 mod guest;
 mod host;
@@ -51,6 +52,8 @@ enum Verb {
     /// Shows hosts and what they run.
     #[command(subcommand)]
     Host(host::Verb),
+    /// Invites a machine outside the cluster to be a monitored host.
+    Enroll(enroll::Args),
     /// Runs a shell or a command in a twin.
     Ssh(ssh::Args),
     /// Forwards local ports to ports of a twin.
@@ -105,6 +108,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Plan(args) => plan::run(&args, cli.output)?,
         Verb::Status(args) => status::run(args, &cluster, cli.output).await?,
         Verb::Host(verb) => host::run(verb, &cluster, cli.output).await?,
+        Verb::Enroll(args) => enroll::run(&args, &cluster).await?,
         Verb::Ssh(args) => return ssh::run(args, &cluster).await,
         Verb::Forward(args) => forward::run(args, &cluster).await?,
         Verb::Crds(args) => crds::run(&args, cli.output)?,

@@ -1,5 +1,6 @@
 //! The twin of the lab's host, as its user sees it: objects by kubectl, its guest by the guest agent.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -165,6 +166,20 @@ pub fn operations(lab: &Lab) -> Result<i64> {
         .pointer("/status/lastOperation")
         .and_then(Value::as_i64)
         .unwrap_or_default())
+}
+
+/// Snapshots of the changes that the twin's status remembers. An attempt of an item that failed before is none.
+///
+/// # Errors
+/// The twin does not exist.
+pub fn changes(lab: &Lab) -> Result<BTreeSet<String>> {
+    let twin = object(lab, "digitaltwin", NAME)?;
+    let changes = twin.pointer("/status/changes").and_then(Value::as_array);
+    let snapshots = changes
+        .into_iter()
+        .flatten()
+        .filter_map(|change| change.get("snapshot"));
+    Ok(snapshots.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 /// Waits until no operation is under way and the twin is Ready or says which items failed.

@@ -111,7 +111,20 @@ fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result
     );
     let away = "systemctl disable --now --quiet lockdown.service; rm /etc/systemd/system/lockdown.service; systemctl daemon-reload; nft delete table inet lockdown";
     world.lab.host().run(away)?;
-    outcome
+    outcome?;
+    // Until it has left, another attempt may take the twin back once more.
+    wait::until(
+        "lockdown.service to leave the twin",
+        Duration::from_secs(300),
+        || {
+            let twin = twin::wait_settled(&world.lab)?;
+            let named = twin::expect_not_replicated(&twin, "unit/lockdown.service", "FailedToApply");
+            Ok(match named {
+                Ok(()) => Look::NotYet("it is named as FailedToApply".into()),
+                Err(_) => Look::Ready(()),
+            })
+        },
+    )
 }
 
 fn a_hostile_unit_name_runs_nothing_and_stops_nothing(world: &World) -> Result<()> {
