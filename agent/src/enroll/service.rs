@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use zbus::zvariant::OwnedObjectPath;
 
-use crate::collect::bus::{Bus, MANAGER, MANAGER_PATH, SYSTEMD};
+use crate::collect::bus::{Bus, manage};
 
 /// Name of the service.
 pub const UNIT: &str = "twin-agent.service";
@@ -15,30 +14,16 @@ pub const UNIT: &str = "twin-agent.service";
 /// # Errors
 /// The package's unit is not installed, or systemd is not reached; the enrolment itself stays.
 pub async fn start() -> anyhow::Result<()> {
+    let asked = "this host is enrolled, but twin-agent.service is not started: install the package safetytwin-agent, or give --no-start";
     let bus = Bus::new(PathBuf::from("/run/dbus/system_bus_socket"));
-    let connection = bus
-        .connection()
+    let connection = bus.connection().await.context(asked)?;
+    let for_ever_over_others = (&[UNIT][..], false, true);
+    manage(&connection, "EnableUnitFiles", &for_ever_over_others)
         .await
-        .context("this host is enrolled, and its agent is not started")?;
-    let manager = zbus::Proxy::new(&connection, SYSTEMD, MANAGER_PATH, MANAGER)
+        .context(asked)?;
+    manage(&connection, "Reload", &()).await.context(asked)?;
+    manage(&connection, "RestartUnit", &(UNIT, "replace"))
         .await
-        .context("failed to reach systemd")?;
-    let asked = || {
-        format!(
-            "this host is enrolled, and {UNIT} is not started: install the package safetytwin-agent, or give --no-start"
-        )
-    };
-    let (_, _): (bool, Vec<(String, String, String)>) = manager
-        .call("EnableUnitFiles", &(&[UNIT][..], false, true))
-        .await
-        .with_context(asked)?;
-    manager
-        .call::<_, _, ()>("Reload", &())
-        .await
-        .context("failed to reload systemd")?;
-    let _job: OwnedObjectPath = manager
-        .call("RestartUnit", &(UNIT, "replace"))
-        .await
-        .with_context(asked)?;
+        .context(asked)?;
     Ok(())
 }

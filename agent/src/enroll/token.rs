@@ -137,8 +137,8 @@ pub async fn request(client: &Client, of: &Token) -> Result<Token, TokenError> {
         },
         ..TokenRequest::default()
     };
-    let answer = accounts.create_token_request(of.host.as_str(), &PostParams::default(), &asked);
-    let answer = answer
+    let answer = accounts
+        .create_token_request(of.host.as_str(), &PostParams::default(), &asked)
         .await
         .map_err(|error| TokenError::Refused(Box::new(error)))?;
     Token::read(&answer.status.map(|status| status.token).unwrap_or_default())
