@@ -5,6 +5,8 @@
 
 #[path = "chart/admission.rs"]
 mod admission;
+#[path = "chart/enrolled.rs"]
+mod enrolled;
 
 use std::process::Output;
 use std::sync::LazyLock;
@@ -24,7 +26,8 @@ static SERVER: LazyLock<ApiServer> = LazyLock::new(|| {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     let mut helm = server.command("helm").unwrap();
-    let arguments = ["install", "safetytwin", CHART, NAMESPACE, REPOSITORY];
+    let enrolled = "--set=enrolled.enabled=true";
+    let arguments = ["install", "safetytwin", CHART, NAMESPACE, REPOSITORY, enrolled];
     let output = helm.args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     server

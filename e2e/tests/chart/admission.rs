@@ -40,7 +40,7 @@ fn token_of(node: &str) -> String {
     kubectl(&arguments).unwrap().trim().to_owned()
 }
 
-fn host(name: &str, source: &str) -> Value {
+pub fn host(name: &str, source: &str) -> Value {
     json!({"apiVersion": "safetytwin.com/v1alpha1", "kind": "HostState", "metadata": {"name": name},
         "spec": {"host": name, "intervalSeconds": 10, "source": source, "bootId": "b", "sequence": 7,
             "observedTime": "2026-11-22T14:30:00Z", "agentVersion": "0.1.0", "complete": "4/4"}})
@@ -53,7 +53,7 @@ fn section(host: &str) -> Value {
             "encoding": "json", "data": "[]"}})
 }
 
-fn write(token: &str, object: &Value) -> Result<(), String> {
+pub fn write(token: &str, object: &Value) -> Result<(), String> {
     let token = format!("--token={token}");
     let arguments = [
         "create",
