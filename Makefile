@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(SAFETYTWIN_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/safetytwin,$(HOME)/.cache/safetytwin))
 DENY_VERSION := 0.20.2
+DEB_VERSION := 3.8.0
+DEB := $(CACHE)/cargo-deb-$(DEB_VERSION)/bin/cargo-deb
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 LAB = cargo run -q -p safetytwin-e2e --bin lab --
 # The lab that tests share; it ends with them.
@@ -88,9 +90,17 @@ bench-doc: bench ## Measures, and writes the figures into docs/performance.md
 images: cargo ## Container images of agent and controller; PUSH=registry/name also pushes them
 	$(call stage,images,$(LAB) images $(if $(PUSH),--push $(PUSH)))
 
+.PHONY: deb
+deb: cargo $(DEB) ## Debian package of the agent, for machines outside the cluster
+	$(call stage,package,$(DEB) -q -p safetytwin-agent --output target/debian/)
+	@ls -1 target/debian/*.deb
+
 .PHONY: cargo
 cargo:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust with rustup (rust-toolchain.toml names the version)'; exit 1; }
 
 $(DENY):
 	$(call stage,install cargo-deny,cargo install -q --locked --debug cargo-deny --version $(DENY_VERSION) --root $(CACHE)/cargo-deny-$(DENY_VERSION))
+
+$(DEB):
+	$(call stage,install cargo-deb,cargo install -q --locked cargo-deb --version $(DEB_VERSION) --root $(CACHE)/cargo-deb-$(DEB_VERSION))
