@@ -17,3 +17,6 @@ pub mod once;
 pub mod publish;
 pub mod redact;
 pub mod settings;
+
+#[cfg(test)]
+mod planted;

@@ -2,79 +2,132 @@
 
 use safetytwin_crds::item::Text;
 
+use super::known::{KEYWORDS, Program, program_of};
 use super::shape::{hides, secret_name};
-use super::{PLACEHOLDER, text};
-
-/// Programs whose `-p`, directly followed by the value, is a password.
-const SHORT_P: [&str; 7] = [
-    "mysql",
-    "mysqldump",
-    "mysqladmin",
-    "mariadb",
-    "mariadb-dump",
-    "sshpass",
-    "mysqlimport",
-];
-/// Programs and the flag whose next argument is, or holds, a password.
-const NEXT: [(&str, &[&str]); 5] = [
-    ("curl", &["-u", "--user", "--proxy-user", "-U"]),
-    ("redis-cli", &["-a", "--pass"]),
-    ("sshpass", &["-p"]),
-    ("ldapsearch", &["-w"]),
-    ("docker", &["-p"]),
-];
+use super::{PLACEHOLDER, Redacted, text};
 
 /// The arguments without what looks like a secret, and how many values were taken out. An
 /// argument without any keeps its exact bytes, also when they are not UTF-8.
 pub fn argv(arguments: &[Vec<u8>]) -> (Vec<Text>, u32) {
-    let program = arguments.first().map(|a| program_name(a)).unwrap_or_default();
-    let mut out = Vec::with_capacity(arguments.len());
-    let mut count = 0;
-    let mut next_is_secret = false;
-    for (place, argument) in arguments.iter().enumerate() {
+    let mut scan = Scan::default();
+    let out = arguments.iter().map(|argument| scan.argument(argument)).collect();
+    (out, scan.count)
+}
+
+#[derive(Default)]
+struct Scan {
+    count: u32,
+    program: Option<&'static Program>,
+    /// How many of the next arguments to pass over, and how many to take after those.
+    coming: (u32, u32),
+    /// The argument before gives its successor to a shell.
+    command: bool,
+    /// `ENV` and its like: `NAME=VALUE` is whole.
+    first: bool,
+}
+
+impl Scan {
+    fn argument(&mut self, argument: &[u8]) -> Text {
         let lossy = String::from_utf8_lossy(argument);
-        let value_of_flag = std::mem::take(&mut next_is_secret);
-        let redacted = if value_of_flag && hides(&lossy) && !lossy.starts_with("--") {
-            Some((PLACEHOLDER.to_owned(), 1))
-        } else {
-            one(&program, place, &lossy)
+        let redacted = match self.taken(&lossy) {
+            Some(redacted) => redacted,
+            None => self.one(&lossy),
         };
-        next_is_secret = place > 0 && takes_secret(&program, &lossy);
-        match redacted {
-            Some((text, n)) => {
-                count += n;
-                out.push(Text(text.into_bytes()));
+        if self.coming == (0, 0) {
+            self.coming = self.following(&lossy);
+        }
+        if !self.first || program_of(&lossy).is_some() {
+            self.program = program_of(&lossy).or(self.program);
+        }
+        self.first = true;
+        let flag = lossy.starts_with('-') && !lossy.starts_with("--");
+        self.command = flag && lossy.ends_with('c');
+        if redacted.count == 0 {
+            return Text(argument.to_vec());
+        }
+        self.count += redacted.count;
+        Text(redacted.text.into_bytes())
+    }
+
+    /// The argument when an earlier one said that it is a secret.
+    fn taken(&mut self, argument: &str) -> Option<Redacted> {
+        match &mut self.coming {
+            (0, 0) => None,
+            (0, take) => {
+                *take -= 1;
+                let word = argument.trim();
+                let between = matches!(
+                    word,
+                    "=" | ":" | "Bearer" | "Basic" | "Token" | "bearer" | "basic"
+                );
+                if between {
+                    *take += 1;
+                    return None;
+                }
+                if !hides(argument) || argument.starts_with("--") {
+                    return None;
+                }
+                Some(Redacted {
+                    text: PLACEHOLDER.to_owned(),
+                    count: 1,
+                })
             }
-            None => out.push(Text(argument.clone())),
+            (skip, _) => {
+                *skip -= 1;
+                None
+            }
         }
     }
-    (out, count)
-}
 
-fn one(program: &str, place: usize, argument: &str) -> Option<(String, u32)> {
-    if place > 0
-        && SHORT_P.contains(&program)
-        && let Some(value) = argument.strip_prefix("-p").filter(|v| !v.is_empty())
-    {
-        // `-port`-like words do not exist in these programs; what follows -p is the password.
-        return hides(value).then(|| (format!("-p{PLACEHOLDER}"), 1));
+    fn one(&self, argument: &str) -> Redacted {
+        let joined = self.program.and_then(|program| program.joined_len(argument));
+        let assigned = || {
+            let (name, value) = argument.split_once('=')?;
+            let flag = name.starts_with('-');
+            let names = name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+            let whole = flag || !self.command;
+            (names && whole && secret_name(name) && hides(value)).then_some(name.len() + 1)
+        };
+        match joined.or_else(assigned) {
+            Some(kept) if hides(argument.get(kept..).unwrap_or_default()) => Redacted {
+                text: format!("{}{PLACEHOLDER}", argument.get(..kept).unwrap_or_default()),
+                count: 1,
+            },
+            _ => text(argument),
+        }
     }
-    let redacted = text(argument);
-    (redacted.count > 0).then_some((redacted.text, redacted.count))
-}
 
-/// Whether the next argument is this flag's secret.
-fn takes_secret(program: &str, argument: &str) -> bool {
-    let listed = NEXT
-        .iter()
-        .any(|(name, flags)| *name == program && flags.contains(&argument));
-    let flag = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
-    listed || flag.is_some_and(|name| name.len() > 1 && !name.contains(['=', ' ', ':']) && secret_name(name))
-}
-
-fn program_name(argument: &[u8]) -> String {
-    let name = String::from_utf8_lossy(argument);
-    name.rsplit('/').next().unwrap_or_default().to_owned()
+    /// How many of the next arguments are no secret, and how many are one after those.
+    fn following(&self, argument: &str) -> (u32, u32) {
+        if !self.first {
+            return (0, 0);
+        }
+        if let Some(program) = self.program {
+            if program.next.contains(&argument) {
+                return (0, 1);
+            }
+            if program.second.contains(&argument) {
+                return (1, 2);
+            }
+        }
+        let flag = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
+        let named =
+            flag.is_some_and(|name| name.len() > 1 && !name.contains(['=', ' ', ':']) && secret_name(name));
+        // `bindpw VALUE`, `Authorization: Bearer` `VALUE`, `X-Api-Key:` `VALUE`.
+        let word = !argument.contains(' ') && !argument.is_empty();
+        let keyword =
+            KEYWORDS.contains(&argument) || matches!(argument, "password" | "passwd" | "Bearer" | "bearer");
+        let open = argument
+            .trim_end()
+            .strip_suffix([':', '='])
+            .is_some_and(|name| word && secret_name(name));
+        let scheme = [" Bearer", " Basic", " Token", " bearer"]
+            .iter()
+            .any(|s| argument.trim_end().ends_with(s));
+        (0, u32::from(named || keyword || open || scheme))
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,18 @@
 //! environment values. What is kept are ordinary values that services need (`PORT=8080`).
 
 pub mod argv;
+mod known;
+mod pem;
 pub mod shape;
 pub mod text;
 pub mod unit;
+mod url;
+mod value;
 
 pub use argv::argv;
 pub use text::text;
+
+use safetytwin_crds::item::Text;
 
 /// What stands where a secret was.
 pub const PLACEHOLDER: &str = "<redacted>";
@@ -23,4 +29,30 @@ pub struct Redacted {
     pub text: String,
     /// How many.
     pub count: u32,
+}
+
+/// A path, a name or other bytes without what looks like a secret; the same bytes when there is none.
+pub fn bytes(bytes: &[u8]) -> (Text, u32) {
+    let redacted = text(&String::from_utf8_lossy(bytes));
+    match redacted.count {
+        0 => (Text(bytes.to_vec()), 0),
+        count => (Text(redacted.text.into_bytes()), count),
+    }
+}
+
+/// An image reference, without the user information that some put before the registry.
+pub fn image(reference: &str) -> Redacted {
+    let (name, digest) = match reference.find("@sha256:") {
+        Some(at) => reference.split_at_checked(at).unwrap_or((reference, "")),
+        None => (reference, ""),
+    };
+    let mut redacted = match name.rsplit_once('@') {
+        Some((_, name)) => Redacted {
+            text: format!("{PLACEHOLDER}@{name}"),
+            count: 1,
+        },
+        None => text(name),
+    };
+    redacted.text.push_str(digest);
+    redacted
 }

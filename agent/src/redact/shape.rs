@@ -1,7 +1,9 @@
 //! What a secret's name and a secret's value look like.
 
+use super::known::PREFIXES;
+
 /// Words that make a name secret wherever they stand in it.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 21] = [
     "password",
     "passwd",
     "passphrase",
@@ -16,9 +18,16 @@ const WORDS: [&str; 14] = [
     "bearer",
     "signature",
     "authorization",
+    "cookie",
+    "psk",
+    "passin",
+    "passout",
+    "bindpw",
+    "rocommunity",
+    "rwcommunity",
 ];
 /// Words that do so before `key`: API_KEY, private-key.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 14] = [
     "api",
     "access",
     "private",
@@ -29,9 +38,13 @@ const KEYS: [&str; 10] = [
     "auth",
     "account",
     "shared",
+    "client",
+    "crypt",
+    "preshared",
+    "hmac",
 ];
 /// Endings of names that hold something about a secret, not the secret.
-const ABOUT: [&str; 33] = [
+const ABOUT: [&str; 34] = [
     "file",
     "files",
     "path",
@@ -65,37 +78,18 @@ const ABOUT: [&str; 33] = [
     "algorithm",
     "audience",
     "limit",
+    "jar",
 ];
-/// Prefixes of well-known tokens.
-const PREFIXES: [&str; 21] = [
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "ghr_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "xoxa-",
-    "xoxr-",
-    "xapp-",
-    "sk-",
-    "sk_live_",
-    "rk_live_",
-    "AIza",
-    "hvs.",
-    "dckr_pat_",
-    "npm_",
-    "pypi-",
-    "SG.",
-];
-
 /// Whether a variable, flag, header, label or parameter of this name holds a secret.
 pub fn secret_name(name: &str) -> bool {
     let words = split(name);
     let Some(last) = words.last() else { return false };
-    if ABOUT.contains(&last.as_str()) || matches!(words.as_slice(), [one] if one == "pwd" || one == "oldpwd")
+    // The secret_id of a Vault role is its password.
+    let role = words.ends_with(&["secret".to_owned(), "id".to_owned()]);
+    // `--no-password` takes nothing.
+    if words.first().is_some_and(|first| first == "no")
+        || (ABOUT.contains(&last.as_str()) && !role)
+        || matches!(words.as_slice(), [one] if one == "pwd" || one == "oldpwd")
     {
         return false;
     }
@@ -103,6 +97,7 @@ pub fn secret_name(name: &str) -> bool {
         WORDS.contains(&word.as_str())
             || word.ends_with("password")
             || word.ends_with("passwd")
+            || word.ends_with("passphrase")
             || (word.len() > 5 && word.ends_with("token"))
             || (word.len() > 6 && word.ends_with("secret"))
     });
@@ -110,7 +105,8 @@ pub fn secret_name(name: &str) -> bool {
         .windows(2)
         .any(|pair| matches!(pair, [first, second] if second == "key" && KEYS.contains(&first.as_str())));
     let joined = KEYS.iter().any(|first| last.strip_suffix("key") == Some(first));
-    plain || key || joined || matches!(last.as_str(), "pass" | "pwd" | "auth" | "sig")
+    let pass = last.ends_with("pass") && !["compass", "bypass", "multipass", "pass"].contains(&last.as_str());
+    plain || key || joined || pass || matches!(last.as_str(), "pass" | "pwd" | "auth" | "sig" | "community")
 }
 
 /// Lower-case words of a name: split at anything that is no letter or digit, and at `aB`.
@@ -141,18 +137,47 @@ pub fn hides(value: &str) -> bool {
         lower.as_str(),
         "" | "true" | "false" | "yes" | "no" | "on" | "off" | "none" | "null" | "-"
     ) && value != super::PLACEHOLDER
-        && !value.starts_with("${")
+        && !is_reference(value)
+        && !is_path(value)
+}
+
+/// A file says where the secret is.
+fn is_path(value: &str) -> bool {
+    let top = value.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+    let known = [
+        "etc", "run", "var", "usr", "home", "root", "srv", "opt", "mnt", "tmp", "proc", "sys", "dev", "lib",
+        "boot",
+    ];
+    top.is_some_and(|(top, _)| known.contains(&top))
+}
+
+/// `$NAME`, `${NAME}`, `$(command)`, `%d/name`: says where the secret is.
+fn is_reference(value: &str) -> bool {
+    let name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let braced = |text: &str| {
+        let inner = text.strip_prefix('{');
+        inner.is_some_and(|inner| name(inner.strip_suffix('}').unwrap_or(inner)))
+    };
+    let command = |text: &str| text.starts_with('(');
+    value
+        .strip_prefix('$')
+        .is_some_and(|rest| braced(rest) || command(rest) || name(rest) && !has_digit(rest))
+        || value.starts_with("%d/")
 }
 
 /// Whether a word is a secret by its own shape, whatever its name.
 pub fn secret_value(word: &str) -> bool {
-    let known = PREFIXES.iter().any(|prefix| {
+    let known = PREFIXES.iter().any(|(prefix, least)| {
         word.strip_prefix(prefix)
-            .is_some_and(|rest| rest.len() >= 16 && is_token(rest))
+            .is_some_and(|rest| rest.len() >= *least && is_token(rest) && has_digit(rest))
     });
     let aws = |id: &str| id.len() == 20 && (id.starts_with("AKIA") || id.starts_with("ASIA"));
     let jwt = word.starts_with("eyJ") && word.matches('.').count() == 2 && word.len() > 40;
-    known || (aws(word) && is_token(word)) || jwt || is_random(word)
+    let (bot, token) = word.split_once(':').unwrap_or_default();
+    let digits = bot.strip_prefix("bot").unwrap_or(bot);
+    let telegram = (8..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let telegram = telegram && token.len() >= 35 && token.get(..35).is_some_and(is_token);
+    known || telegram || (aws(word) && is_token(word)) || jwt || is_random(word)
 }
 
 fn is_token(text: &str) -> bool {
@@ -160,17 +185,66 @@ fn is_token(text: &str) -> bool {
         .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// 40 and more characters of base64 that use most of the alphabet; no hex digests, no paths.
+fn has_digit(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// 24 and more characters of base64 that jump between the kinds of characters as chance does; no
+/// hex digests, no paths, no names in mixed case.
 fn is_random(word: &str) -> bool {
+    let word = without_uuid(word);
+    // Checksums of packages and public keys.
+    let public = [
+        "sha256-",
+        "sha384-",
+        "sha512-",
+        "AAAAC3Nza",
+        "AAAAB3Nza",
+        "AAAAE2Vj",
+    ];
     let base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b);
-    let has = |test: fn(&u8) -> bool| word.bytes().any(|b| test(&b));
-    word.len() >= 40
+    let count = |test: fn(&u8) -> bool| word.bytes().filter(test).count();
+    word.len() >= 24
+        && !public.iter().any(|start| word.starts_with(start))
         && !word.starts_with('/')
         && word.bytes().all(base64)
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase)
-        && word.bytes().filter(u8::is_ascii_digit).count() >= 4
-        && entropy(word) >= 4.5
+        && count(u8::is_ascii_uppercase) >= 3
+        && count(u8::is_ascii_lowercase) >= 3
+        && count(u8::is_ascii_digit) >= 2
+        && (jumps(word) * 10 >= word.len() * 3 && entropy(word) >= 3.9
+            || word.len() >= 40 && count(u8::is_ascii_digit) >= 4 && entropy(word) >= 4.5)
+}
+
+/// `StubPcrKernelImage-4a67b082-…` is the name of an EFI variable: a UUID says nothing.
+fn without_uuid(word: &str) -> &str {
+    let Some((before, uuid)) = word
+        .len()
+        .checked_sub(36)
+        .and_then(|at| word.split_at_checked(at))
+    else {
+        return word;
+    };
+    let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
+    let digits = uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if digits && lengths == [8, 4, 4, 4, 12] {
+        before
+    } else {
+        word
+    }
+}
+
+/// How often the kind of character changes.
+fn jumps(word: &str) -> usize {
+    let kind = |b: u8| match b {
+        b'a'..=b'z' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    word.bytes()
+        .zip(word.bytes().skip(1))
+        .filter(|(a, b)| kind(*a) != 3 && kind(*b) != 3 && kind(*a) != kind(*b))
+        .count()
 }
 
 /// Shannon entropy in bits per byte.
@@ -214,6 +288,10 @@ mod tests {
             "sig",
             "SESSION_SECRET",
             "proxy-auth",
+            "secret_id",
+            "storepass",
+            "client-key-data",
+            "Cookie",
         ] {
             assert!(secret_name(name), "{name}");
         }
@@ -232,6 +310,8 @@ mod tests {
             "compass",
             "user",
             "authority",
+            "cookie-jar",
+            "bypass",
             "",
         ] {
             assert!(!secret_name(name), "{name}");

@@ -1,45 +1,65 @@
 //! Redacts one text: URLs' user information and signed queries, `name=value` and `name: value`
-//! pairs with secret names, `--secret value`, and words of secret shape. All else keeps its bytes.
+//! pairs with secret names, `--secret value`, what known programs take as a secret, and words of
+//! secret shape. All else keeps its bytes.
 
+use super::known::{KEYWORDS, Program, program_of};
 use super::shape::{hides, secret_name, secret_value};
-use super::{PLACEHOLDER, Redacted};
+use super::value::{
+    Separator, between, char_at, gap, len_until, len_while, quoted_end, separator, unquoted_end,
+};
+use super::{PLACEHOLDER, Redacted, pem};
 
 /// `text` without what looks like a secret.
 pub fn text(text: &str) -> Redacted {
+    let keys = pem::text(text);
+    let mut redacted = scan(&keys.text);
+    redacted.count += keys.count;
+    redacted
+}
+
+/// `text` without its secrets; private keys are gone already.
+pub(super) fn scan(text: &str) -> Redacted {
     let mut scanner = Scanner {
         rest: text,
         out: String::with_capacity(text.len()),
         count: 0,
         before: None,
+        program: None,
     };
     scanner.run();
-    let (text, count) = (scanner.out, scanner.count);
-    if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
-        return Redacted {
-            text: PLACEHOLDER.into(),
-            count: count + 1,
-        };
+    Redacted {
+        text: scanner.out,
+        count: scanner.count,
     }
-    Redacted { text, count }
 }
 
-struct Scanner<'a> {
-    rest: &'a str,
-    out: String,
-    count: u32,
+pub(super) struct Scanner<'a> {
+    pub(super) rest: &'a str,
+    pub(super) out: String,
+    pub(super) count: u32,
     /// Character before `rest`.
     before: Option<char>,
+    /// The program whose command line this is, if its flags are known.
+    program: Option<&'static Program>,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     fn run(&mut self) {
-        while !self.rest.is_empty() {
+        while let Some(next) = self.rest.chars().next() {
             let word = len_while(self.rest, is_name);
-            if word == 0 {
-                let step = self.rest.chars().next().map_or(1, char::len_utf8);
-                self.keep(step);
-            } else {
+            if word > 0 {
                 self.word(word);
+            } else if let Some(hash) = crypt(self.rest) {
+                self.drop(hash);
+            } else {
+                if next == '\n' && self.before == Some('\\') {
+                    self.comments();
+                    continue;
+                }
+                if matches!(next, ';' | '|') || next == '\n' {
+                    self.program = None;
+                }
+                self.keep(next.len_utf8());
             }
         }
     }
@@ -51,48 +71,202 @@ impl<'a> Scanner<'a> {
         if after.starts_with("://") {
             return self.url(len + 3);
         }
+        if self.starts_word() && (self.flag(name) || self.account(len)) {
+            return;
+        }
         let opening = self.before.filter(|c| matches!(c, '"' | '\''));
+        let element = self.before == Some('<');
         if secret_name(name)
-            && let Some(gap) = separator(after, name.starts_with("--"))
+            && let Some(Separator { len: gap, closed }) = separator(after, name.starts_with('-'), element)
         {
-            self.keep(len + gap);
-            return self.value(opening);
-        }
-        // A value may hold more than names do: take the longest word for its shape.
-        let shape = len_while(self.rest, |c| is_name(c) || "+/=.".contains(c));
-        let candidate = self.rest.get(..shape).unwrap_or_default();
-        if secret_value(candidate) {
-            self.drop(shape);
-        } else {
             self.keep(len);
+            self.keep_gap(gap);
+            return self.value(opening.filter(|_| !closed));
+        }
+        match self.secret_word(len) {
+            Some(secret) => self.drop(secret),
+            None => self.keep(len),
         }
     }
 
-    /// `rest` begins with the value of a secret name; `opening` is the quote before the name.
-    fn value(&mut self, opening: Option<char>) {
-        let own = self.rest.chars().next().filter(|c| matches!(c, '"' | '\''));
-        if let Some(quote) = own {
-            self.keep(1);
-            return self.redact_until(|c| c == quote);
+    fn starts_word(&self) -> bool {
+        self.before
+            .is_none_or(|c| c.is_whitespace() || "\"'/=,[(!@:+-;&|".contains(c))
+    }
+
+    /// What a known program takes as a secret without saying so, and words that a value follows.
+    fn flag(&mut self, name: &str) -> bool {
+        let after = self.rest.get(name.len()..).unwrap_or_default();
+        let (gap, opening) = between(after);
+        if self.before != Some('-') {
+            self.program = program_of(name).or(self.program);
         }
-        if let Some(quote) = opening.filter(|quote| self.rest.contains(*quote)) {
-            return self.redact_until(|c| c == quote);
+        if gap > 0 && (KEYWORDS.contains(&name) || bearer(name, after.get(gap..).unwrap_or_default())) {
+            self.keep(name.len());
+            self.keep_gap(gap - opening);
+            self.value(None);
+            return true;
         }
-        let end = |c: char| c.is_whitespace() || "\"',;&}\\".contains(c);
-        let scheme = len_until(self.rest, end);
-        let word = self.rest.get(..scheme).unwrap_or_default();
-        if ["Bearer", "Basic", "Token", "Digest"]
-            .iter()
-            .any(|s| word.eq_ignore_ascii_case(s))
+        let Some(program) = self.program else { return false };
+        if let Some(flag) = program.joined_len(name) {
+            let opening = self.before.filter(|c| matches!(c, '"' | '\''));
+            self.keep(flag);
+            self.value(opening);
+            return true;
+        }
+        if gap > 0 && program.next.contains(&name) {
+            self.keep(name.len());
+            self.keep_gap(gap - opening);
+            self.value(None);
+            return true;
+        }
+        if gap > 0 && program.second.contains(&name) {
+            self.keep(name.len());
+            self.keep_gap(gap);
+            self.keep(len_until(self.rest, |c| c.is_whitespace() || "\"'".contains(c)));
+            for _ in 0..2 {
+                let (gap, opening) = between(self.rest);
+                self.keep_gap(gap - opening);
+                self.value(None);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Keeps what is between two arguments; comments in it are texts of their own.
+    fn keep_gap(&mut self, len: usize) {
+        let gap = self.rest.get(..len).unwrap_or_default();
+        if !gap.contains(['#', ';']) {
+            return self.keep(len);
+        }
+        let scanned = scan(gap);
+        self.out.push_str(&scanned.text);
+        self.count += scanned.count;
+        self.before = gap.chars().next_back();
+        self.rest = self.rest.get(len..).unwrap_or_default();
+    }
+
+    /// A continued line goes on after comments between its lines.
+    fn comments(&mut self) {
+        let len = gap(self.rest);
+        self.keep_gap(len.max(1));
+    }
+
+    /// `user:secret@host` without a scheme, and Oracle's `thin:user/secret@host`.
+    fn account(&mut self, len: usize) -> bool {
+        let name = self.rest.get(..len).unwrap_or_default();
+        let end = len_until(self.rest, |c| c.is_whitespace() || "\"'<>,;()".contains(c));
+        let word = self.rest.get(..end).unwrap_or_default();
+        let Some(at) = word.rfind('@') else { return false };
+        let host = word.get(at + 1..).unwrap_or_default();
+        let secret = word.get(len + 1..at).unwrap_or_default();
+        let is_host = host.starts_with(|c: char| c.is_ascii_alphanumeric()) && !host.starts_with("sha256:");
+        if !word.get(len..).unwrap_or_default().starts_with(':') || !is_host || secret.is_empty() {
+            return false;
+        }
+        let schemes = [
+            "mailto", "sip", "sips", "xmpp", "acct", "man", "npm", "jdbc", "tcp", "udp", "unix",
+        ];
+        if name == "thin"
+            && let Some(slash) = secret.find('/')
         {
-            self.keep(scheme);
-            self.keep(len_while(self.rest, char::is_whitespace));
+            self.keep(len + 1 + slash + 1);
+            self.redact(secret.len() - slash - 1);
+            return true;
         }
-        self.redact_until(end);
+        if schemes.contains(&name) || secret.contains('/') || secret.starts_with(':') {
+            return false;
+        }
+        self.keep(len + 1);
+        self.redact(secret.len());
+        true
     }
 
-    fn redact_until(&mut self, end: impl Fn(char) -> bool) {
-        let len = len_until(self.rest, end);
+    /// The length of a secret by shape at the start of `rest`, whose name-like part is `len` long.
+    fn secret_word(&self, len: usize) -> Option<usize> {
+        // A value may hold more than names do: the longest word first.
+        let longest = len_while(self.rest, |c| is_name(c) || "+/=:".contains(c));
+        let word = self.rest.get(..longest)?;
+        let until = |sign: &[char]| word.find(sign).unwrap_or(longest);
+        let name = self.rest.get(..len)?;
+        [
+            longest,
+            until(&[':']),
+            until(&['/']),
+            until(&['=', ':']),
+            len,
+            name.trim_end_matches('.').len(),
+        ]
+        .into_iter()
+        .find(|len| word.get(..*len).is_some_and(secret_value))
+    }
+
+    /// `rest` begins with the value of a secret name; `opening` is the quote that is open before the name.
+    fn value(&mut self, opening: Option<char>) {
+        let escapes = len_while(self.rest, |c| c == '\\');
+        // The quote before the name ends here: the value is the next argument.
+        if opening.is_some_and(|quote| self.rest.starts_with(quote)) {
+            return self.next_value();
+        }
+        if let Some(quote) = char_at(self.rest, escapes).filter(|c| matches!(c, '"' | '\'')) {
+            self.keep(escapes + 1);
+            let end = quoted_end(self.rest, quote, escapes > 0);
+            if self.rest.get(..end).is_some_and(is_scheme) {
+                self.keep(end);
+                return self.next_value();
+            }
+            return self.redact(end);
+        }
+        if self.rest.starts_with('[') {
+            self.keep(1);
+            return self.redact(len_until(self.rest, |c| c == ']'));
+        }
+        if self.rest.starts_with('{') {
+            return;
+        }
+        let scheme = len_until(self.rest, |c| c.is_whitespace() || "\"'".contains(c));
+        let word = self.rest.get(..scheme).unwrap_or_default();
+        if is_scheme(word) {
+            self.keep(scheme);
+            self.keep(len_while(self.rest, |c| c == ' ' || c == '\t'));
+            if opening.is_some_and(|quote| self.rest.starts_with(quote)) {
+                return self.next_value();
+            }
+        }
+        if matches!(word, "|" | "|-" | ">" | ">-") {
+            return self.block(scheme);
+        }
+        match opening.filter(|quote| self.rest.contains(*quote)) {
+            Some(quote) => self.redact(quoted_end(self.rest, quote, false)),
+            None => self.redact(unquoted_end(self.rest)),
+        }
+    }
+
+    /// The value is the argument after the quote that ends here.
+    fn next_value(&mut self) {
+        let (gap, opening) = between(self.rest);
+        if gap > 0 {
+            self.keep_gap(gap - opening);
+            self.value(None);
+        }
+    }
+
+    /// A YAML block: the lines that are indented.
+    fn block(&mut self, sign: usize) {
+        self.keep(sign + len_while(self.rest.get(sign..).unwrap_or_default(), char::is_whitespace));
+        let mut end = 0;
+        for line in self.rest.split_inclusive('\n') {
+            if end > 0 && !line.starts_with([' ', '\t']) {
+                break;
+            }
+            end += line.len();
+        }
+        let body = self.rest.get(..end).unwrap_or_default();
+        self.redact(body.trim_end().len());
+    }
+
+    fn redact(&mut self, len: usize) {
         let value = self.rest.get(..len).unwrap_or_default();
         if hides(value) {
             self.drop(len);
@@ -101,41 +275,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// `rest` begins with a URL whose scheme and slashes are `scheme` bytes long.
-    fn url(&mut self, scheme: usize) {
-        self.keep(scheme);
-        let end = len_until(self.rest, |c| c.is_whitespace() || "\"'<>\\".contains(c));
-        let url = self.rest.get(..end).unwrap_or_default();
-        let authority = len_until(url, |c| "/?#".contains(c));
-        if let Some(at) = url.get(..authority).and_then(|a| a.rfind('@')) {
-            self.drop(at);
-            self.keep(1);
-        }
-        let end = len_until(self.rest, |c| c.is_whitespace() || "\"'<>\\".contains(c));
-        let url = self.rest.get(..end).unwrap_or_default();
-        let Some((path, query)) = url.split_once('?') else {
-            return;
-        };
-        let secret = query.split(['&', ';']).any(|p| {
-            p.split_once('=')
-                .is_some_and(|(n, v)| secret_name(n) || secret_value(v))
-        });
-        if secret {
-            self.keep(path.len() + 1);
-            self.drop(query.len());
-        } else {
-            self.keep(end);
-        }
-    }
-
-    fn keep(&mut self, len: usize) {
+    pub(super) fn keep(&mut self, len: usize) {
         let (kept, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, ""));
         self.out.push_str(kept);
         self.before = kept.chars().next_back().or(self.before);
         self.rest = rest;
     }
 
-    fn drop(&mut self, len: usize) {
+    pub(super) fn drop(&mut self, len: usize) {
         if len == 0 {
             return;
         }
@@ -151,28 +298,28 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.'
 }
 
-fn len_while(text: &str, test: impl Fn(char) -> bool) -> usize {
-    len_until(text, |c| !test(c))
+/// What stands before the secret in a header, or between a name and its value.
+fn is_scheme(word: &str) -> bool {
+    ["Bearer", "Basic", "Token", "Digest", "=", ":"]
+        .iter()
+        .any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
-fn len_until(text: &str, test: impl Fn(char) -> bool) -> usize {
-    text.find(test).unwrap_or(text.len())
+/// `Bearer TOKEN` wherever it stands; prose ("bearer of news") has no digits.
+fn bearer(name: &str, value: &str) -> bool {
+    let word = value.get(..unquoted_end(value)).unwrap_or_default();
+    name.eq_ignore_ascii_case("bearer") && word.len() >= 8 && word.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// Bytes between a name and its value: `=`, `:`, `": "`, and white space after a flag.
-fn separator(after: &str, flag: bool) -> Option<usize> {
-    let quote = usize::from(after.starts_with(['"', '\'']));
-    let rest = after.get(quote..)?;
-    let blank = |text: &str| len_while(text, |c| c == ' ' || c == '\t');
-    let spaces = blank(rest);
-    let rest = rest.get(spaces..)?;
-    if rest.starts_with(['=', ':']) && !rest.starts_with("://") {
-        return Some(quote + spaces + 1 + blank(rest.get(1..)?));
-    }
-    // `--password VALUE`, also over a continued line; the next flag is no value.
-    let gap = len_while(after, |c| c.is_whitespace() || c == '\\');
-    let value = after.get(gap..)?;
-    (flag && quote == 0 && gap > 0 && !value.is_empty() && !value.starts_with('-')).then_some(gap)
+/// The length of a password hash of crypt(5), `$6$salt$hash`.
+fn crypt(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix('$')?;
+    let (method, hash) = rest.split_once('$')?;
+    let known = [
+        "1", "2a", "2b", "2y", "5", "6", "y", "7", "apr1", "argon2id", "argon2i",
+    ];
+    let end = len_until(hash, |c| c.is_whitespace() || "\"':;".contains(c));
+    (known.contains(&method) && end >= 20).then(|| 1 + method.len() + 1 + end)
 }
 
 #[cfg(test)]
@@ -191,7 +338,9 @@ mod tests {
             ("PGPASSWORD='a b' psql", "PGPASSWORD='<redacted>' psql", 1),
             ("x --password hunter2 -v", "x --password <redacted> -v", 1),
             ("x --password -v", "x --password -v", 0),
-            ("--token=abc,def", "--token=<redacted>,def", 1),
+            ("--token=abc,def", "--token=<redacted>", 1),
+            ("ssh://git@h/r", "ssh://git@h/r", 0),
+            ("http://h/x ?token=$TOKEN", "http://h/x ?token=$TOKEN", 0),
             (
                 "Authorization: Bearer abc.def",
                 "Authorization: Bearer <redacted>",
@@ -231,9 +380,11 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_goes_whole() {
-        let key = "a\n-----BEGIN OPENSSH PRIVATE KEY-----\nx\n";
-        assert_eq!(text(key).text, PLACEHOLDER);
+    fn a_private_key_goes_to_its_end_or_to_that_of_the_text() {
+        let open = "a\n-----BEGIN OPENSSH PRIVATE KEY-----\nx\n";
+        assert_eq!(text(open).text, "a\n<redacted>");
+        let closed = "a -----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY----- b";
+        assert_eq!(text(closed).text, "a <redacted> b");
     }
 
     #[test]

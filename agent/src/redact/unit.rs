@@ -3,7 +3,8 @@
 //! `Environment=` values are kept unless their name or shape is a secret's: a service without its
 //! `PORT=8080` would not run in the twin. Credentials set in the text are always replaced.
 
-use super::{PLACEHOLDER, Redacted, shape, text as plain};
+use super::text::scan as plain;
+use super::{PLACEHOLDER, Redacted, pem, shape};
 
 /// `source` without what looks like a secret; line ends and all else keep their bytes.
 pub fn text(source: &str) -> Redacted {
@@ -11,7 +12,10 @@ pub fn text(source: &str) -> Redacted {
         text: String::with_capacity(source.len()),
         count: 0,
     };
-    for line in logical_lines(source) {
+    // A private key is longer than a line; its inside must not be read as lines.
+    let keys = pem::text(source);
+    out.count += keys.count;
+    for line in logical_lines(&keys.text) {
         let redacted = self::line(line);
         out.text.push_str(&redacted.text);
         out.count += redacted.count;
@@ -26,7 +30,9 @@ fn logical_lines(source: &str) -> Vec<&str> {
     let mut at = 0;
     for physical in source.split_inclusive('\n') {
         at += physical.len();
-        if !physical.trim_end_matches(['\n', '\r']).ends_with('\\') {
+        // A comment inside a continuation does not end it.
+        let comment = start + physical.len() < at && physical.trim_start().starts_with(['#', ';']);
+        if !comment && !physical.trim_end_matches(['\n', '\r']).ends_with('\\') {
             lines.extend(source.get(start..at));
             start = at;
         }
@@ -44,8 +50,13 @@ fn line(line: &str) -> Redacted {
     let Some((key, value)) = directive else {
         return plain(line);
     };
-    if key.trim().starts_with("SetCredential") {
+    let name = key.trim();
+    if name.starts_with("SetCredential") {
         return credential(key, value);
+    }
+    // `PASSWORD=…` of an environment file that stands where a directive should.
+    if shape::secret_name(name) && !name.contains("Credential") {
+        return plain(line);
     }
     let redacted = plain(value);
     Redacted {

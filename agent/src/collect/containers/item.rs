@@ -40,16 +40,16 @@ pub fn container(
     let entrypoint: Option<Vec<Text>> =
         arguments(&config.entrypoint, image.and_then(|i| i.entrypoint.as_ref()));
     let command = arguments(&config.cmd, image.and_then(|i| i.cmd.as_ref()));
-    let differs = |own: &Option<String>, images: Option<&String>| {
-        own.clone().filter(|own| Some(own) != images).unwrap_or_default()
-    };
+    let image_name = redact::image(config.image.as_deref().unwrap_or_default());
+    let labels = labels(config, image, &mut redactions);
+    redactions += image_name.count;
     Ok(Some(ContainerItem {
         engine,
         run: run_class(details),
-        image: redact::text(config.image.as_deref().unwrap_or_default()).text,
+        image: image_name.text,
         image_id: details.image.clone().unwrap_or_default(),
-        user: differs(&config.user, image.and_then(|i| i.user.as_ref())),
-        working_directory: differs(&config.working_dir, image.and_then(|i| i.working_dir.as_ref())),
+        user: differing(&config.user, image.and_then(|i| i.user.as_ref())),
+        working_directory: differing(&config.working_dir, image.and_then(|i| i.working_dir.as_ref())),
         environment_names: environment(config.env.as_deref(), image.and_then(|i| i.env.as_deref())),
         ports: ports(host),
         mounts: mounts(details.mounts.as_deref().unwrap_or_default()),
@@ -61,7 +61,7 @@ pub fn container(
         cap_add: sorted(host.cap_add.clone()),
         cap_drop: sorted(host.cap_drop.clone()),
         privileged: host.privileged.unwrap_or(false),
-        labels: labels(config, image),
+        labels,
         rootless_user: None,
         entrypoint,
         command,
@@ -70,15 +70,22 @@ pub fn container(
     }))
 }
 
+/// A setting that is not the image's, redacted; empty when it is.
+fn differing(own: &Option<String>, images: Option<&String>) -> String {
+    let own = own.as_ref().filter(|own| Some(*own) != images);
+    own.map(|own| redact::text(own).text).unwrap_or_default()
+}
+
 /// Labels that the image does not set, redacted.
 fn labels(
     config: &bollard::models::ContainerConfig,
     image: Option<&ImageConfig>,
+    redactions: &mut u32,
 ) -> BTreeMap<String, String> {
     let of_image = image.and_then(|i| i.labels.as_ref());
     let own = config.labels.iter().flatten();
     own.filter(|(key, value)| of_image.and_then(|labels| labels.get(*key)) != Some(*value))
-        .map(|(key, value)| label(key.clone(), value))
+        .map(|(key, value)| label(key, value, redactions))
         .collect()
 }
 
@@ -105,18 +112,23 @@ fn environment(own: Option<&[String]>, images: Option<&[String]>) -> Vec<String>
     let images = images.unwrap_or_default();
     let own = own.unwrap_or_default().iter().filter(|v| !images.contains(v));
     sorted(Some(
-        own.filter_map(|v| Some(v.split_once('=')?.0.to_owned()))
+        own.filter_map(|v| Some(redact::text(v.split_once('=')?.0).text))
             .collect(),
     ))
 }
 
-fn label(key: String, value: &str) -> (String, String) {
-    let text = if redact::shape::secret_name(&key) && redact::shape::hides(value) {
-        redact::PLACEHOLDER.to_owned()
+fn label(key: &str, value: &str, redactions: &mut u32) -> (String, String) {
+    let name = redact::text(key);
+    let text = if redact::shape::secret_name(key) && redact::shape::hides(value) {
+        redact::Redacted {
+            text: redact::PLACEHOLDER.to_owned(),
+            count: 1,
+        }
     } else {
-        redact::text(value).text
+        redact::text(value)
     };
-    (key, text)
+    *redactions += name.count + text.count;
+    (name.text, text.text)
 }
 
 fn ports(host: &HostConfig) -> Vec<PortMapping> {
@@ -150,8 +162,8 @@ fn mounts(points: &[MountPoint]) -> Vec<Mount> {
             &point.source
         };
         Mount {
-            target: point.destination.clone().unwrap_or_default(),
-            source: source.clone().unwrap_or_default(),
+            target: redact::text(point.destination.as_deref().unwrap_or_default()).text,
+            source: redact::text(source.as_deref().unwrap_or_default()).text,
             read_only: point.rw == Some(false),
             kind,
         }
@@ -235,7 +247,7 @@ mod tests {
         assert_eq!(item.environment_names, ["DB_PASSWORD"]);
         assert_eq!(
             (item.run, item.redactions, item.cpu_milli),
-            (RunClass::Up, 1, 500)
+            (RunClass::Up, 3, 500)
         );
         assert_eq!((item.ports.len(), item.mounts[0].source.as_str()), (1, "data"));
         assert_eq!(item.network_mode, "bridge");

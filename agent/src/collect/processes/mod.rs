@@ -169,23 +169,35 @@ impl Scanner {
         let executable = link(&mut self.helper, "exe", "executable");
         let cwd = link(&mut self.helper, "cwd", "workingDirectory");
         let sockets = link(&mut self.helper, "sockets", "listens").unwrap_or_default();
-        let (argv, redactions) = redact::argv(&argv);
+        let name = argv.first().cloned().unwrap_or_default();
+        let (argv, mut redactions) = redact::argv(&argv);
         let gone = executable
             .as_ref()
             .is_some_and(|e| e.ends_with(b" (deleted)") || e.starts_with(b"/memfd:"));
+        let mut clean = |bytes: Vec<u8>| {
+            let (text, count) = redact::bytes(&bytes);
+            redactions += count;
+            text
+        };
+        let comm = match argv.first().is_some_and(|kept| kept.0 != name) {
+            // The kernel's short name is the beginning of what was taken out.
+            true if !stat.comm.is_empty() => Text(redact::PLACEHOLDER.as_bytes().to_vec()),
+            _ => clean(stat.comm.clone()),
+        };
+        let (executable, cwd) = (executable.map(&mut clean), cwd.map(&mut clean));
         if !self.full && !unknown.is_empty() {
             unknown.push("level: basic does not read other users' links".into());
         }
         Some(Candidate {
             item: ProcessItem {
                 key: String::new(),
-                comm: Text(stat.comm.clone()),
-                executable: executable.map(Text),
+                comm,
+                executable,
                 executable_gone: gone,
                 argv,
                 redactions,
                 truncated,
-                working_directory: cwd.map(Text),
+                working_directory: cwd,
                 user: accounts.user_of(user),
                 group: accounts.group_of(group),
                 listens: listens::of(&sockets, listening),
@@ -311,4 +323,4 @@ fn effective(status: &str, key: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

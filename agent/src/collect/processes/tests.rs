@@ -110,3 +110,54 @@ fn a_huge_command_line_is_cut_and_says_so() {
         (vec![b"x".to_vec(), Vec::new(), b"a\nb".to_vec()], false)
     );
 }
+
+/// Processes of a `/proc` of the test's own, through the same code as on a host.
+pub(crate) mod planted {
+    use super::*;
+
+    /// A process to be.
+    pub struct Fake {
+        argv: Vec<String>,
+        /// Target of `exe`.
+        pub executable: String,
+        /// Target of `cwd`.
+        pub directory: String,
+    }
+
+    impl Fake {
+        pub fn of(argv: &[&str]) -> Self {
+            Self {
+                argv: argv.iter().map(|a| (*a).to_owned()).collect(),
+                executable: "/bin/a".into(),
+                directory: "/".into(),
+            }
+        }
+    }
+
+    /// What the collector says of them.
+    pub fn collected(fakes: &[Fake]) -> Collected {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("uptime"), "100000.00 1.00\n").unwrap();
+        let mut scanner = Scanner {
+            root: HostRoot::new(dir.path(), dir.path(), "/sys"),
+            helper: Helper::none(dir.path()),
+            known: HashMap::new(),
+            ..scanner()
+        };
+        let mut candidates = Vec::new();
+        for (number, fake) in fakes.iter().enumerate() {
+            let mut stat = candidate(number as i32 + 100, "", 100).stat;
+            let own = dir.path().join(stat.pid.to_string());
+            std::fs::create_dir_all(own.join("fd")).unwrap();
+            std::fs::write(own.join("cmdline"), fake.argv.join("\0") + "\0").unwrap();
+            std::fs::write(own.join("status"), "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n").unwrap();
+            std::os::unix::fs::symlink(&fake.executable, own.join("exe")).unwrap();
+            std::os::unix::fs::symlink(&fake.directory, own.join("cwd")).unwrap();
+            let name = fake.argv[0].rsplit('/').next().unwrap_or_default();
+            stat.comm = name.bytes().take(15).collect();
+            candidates.extend(scanner.candidate(&stat, &Accounts::default(), &HashMap::new()));
+        }
+        let all: Vec<Stat> = candidates.iter().map(|c| c.stat.clone()).collect();
+        scanner.publish(candidates, &all, Instant::now())
+    }
+}

@@ -14,6 +14,7 @@ use super::properties::Live;
 use super::runclass::Nature;
 use super::text::{UnitText, words};
 use crate::collect::accounts::Accounts;
+use crate::redact;
 
 /// Everything about one unit.
 pub struct Facts<'a> {
@@ -65,7 +66,7 @@ impl Facts<'_> {
     /// The item, in run class `run`.
     pub fn item(&self, run: RunClass, accounts: &Accounts) -> UnitItem {
         let text = &self.files.text;
-        let (dependencies, limits, service) = match self.fresh() {
+        let (dependencies, limits, mut service) = match self.fresh() {
             Some(live) => (
                 declared(&live.dependencies, self.name, text),
                 live.limits.clone(),
@@ -73,6 +74,9 @@ impl Facts<'_> {
             ),
             None => (named(text), limits(text), service(self.name, text, accounts)),
         };
+        if let Some(service) = &mut service {
+            redacted(service);
+        }
         UnitItem {
             name: self.name.clone(),
             load_state: self.load_state().to_owned(),
@@ -94,6 +98,17 @@ impl Facts<'_> {
             None if self.files.fragment.is_some() => "loaded",
             None => self.live.map_or("not-found", |live| &live.load_state),
         }
+    }
+}
+
+/// Paths and names may hold a secret too.
+fn redacted(service: &mut Service) {
+    let paths = service
+        .executables
+        .iter_mut()
+        .chain(&mut service.environment_names);
+    for text in paths.chain(&mut service.working_directory) {
+        *text = redact::text(text).text;
     }
 }
 

@@ -247,7 +247,7 @@ fn unit_file(path: String, source: Source, shown: bool) -> UnitFile {
         Source::Masked => {}
         Source::Refused(why) => {
             file.digest = Digest::of(why.as_bytes());
-            file.refused = Some(safetytwin_crds::names::printable(&why, 200));
+            file.refused = Some(safetytwin_crds::names::printable(&redact::text(&why).text, 200));
         }
         Source::Text(bytes) => match String::from_utf8(bytes) {
             Ok(text) => {

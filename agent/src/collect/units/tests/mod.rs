@@ -2,6 +2,7 @@
 
 mod changes;
 mod oracle;
+pub(crate) mod planted;
 mod slow;
 mod systemd;
 

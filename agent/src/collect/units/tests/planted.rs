@@ -1,0 +1,72 @@
+//! Items of units from the text of their files, through the same code as on a host.
+
+use std::collections::HashMap;
+
+use safetytwin_crds::item::{RunClass, UnitItem};
+use zbus::{OwnedVariant, Variant};
+
+use crate::collect::accounts::Accounts;
+use crate::collect::units::build::Facts;
+use crate::collect::units::files::Places;
+use crate::collect::units::listing::Listing;
+use crate::collect::units::packages::Packages;
+use crate::collect::units::properties::{Live, Map};
+use crate::collect::units::text::UnitText;
+use crate::hostroot::HostRoot;
+
+/// One service for each main file and drop-in, as described by its files and as it is loaded.
+pub fn items(texts: &[(String, String)]) -> Vec<UnitItem> {
+    let dir = tempfile::tempdir().unwrap();
+    let units = dir.path().join("etc/systemd/system");
+    std::fs::create_dir_all(&units).unwrap();
+    for (number, (main, drop_in)) in texts.iter().enumerate() {
+        std::fs::write(units.join(format!("s{number}.service")), main).unwrap();
+        if !drop_in.is_empty() {
+            let folder = units.join(format!("s{number}.service.d"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("10-x.conf"), drop_in).unwrap();
+        }
+    }
+    let root = HostRoot::new(dir.path(), "/proc", "/sys");
+    let listing = Listing::scan(&root).unwrap();
+    let mut items = Vec::new();
+    for number in 0..texts.len() {
+        for loaded in [false, true] {
+            let unit = format!("s{number}.service").parse().unwrap();
+            let files = Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &unit, None);
+            let live = Live::new(&properties(&files.text), &Map::new(), &Accounts::default());
+            let facts = Facts {
+                name: &unit,
+                live: loaded.then_some(&live),
+                files: &files,
+                enablement: None,
+            };
+            items.push(facts.item(RunClass::Up, &Accounts::default()));
+        }
+    }
+    items
+}
+
+/// What systemd would answer: effective properties hold what the files say, quotes removed.
+fn properties(text: &UnitText) -> Map {
+    let words = |key: &str| -> Vec<String> {
+        let values = text.all("Service", key).into_iter();
+        values.flat_map(crate::collect::units::text::words).collect()
+    };
+    let own = |value: Variant<'_>| OwnedVariant::try_from(value).unwrap();
+    HashMap::from([
+        ("LoadState".to_owned(), own(Variant::from("loaded"))),
+        ("ExecMainPID".to_owned(), own(Variant::from(1u32))),
+        ("Environment".to_owned(), own(Variant::from(words("Environment")))),
+        (
+            "WorkingDirectory".to_owned(),
+            own(Variant::from(words("WorkingDirectory").concat())),
+        ),
+    ])
+}
+
+/// The arguments of a command line.
+pub fn words(line: &str) -> Vec<Vec<u8>> {
+    let words = crate::collect::units::text::words(line).into_iter();
+    words.map(String::into_bytes).collect()
+}

@@ -1,0 +1,51 @@
+//! How often something is taken out that is no secret.
+
+use crate::redact;
+
+const LINES: &str = include_str!("ordinary.txt");
+
+/// Unit files of this machine.
+fn units() -> Vec<(String, String)> {
+    let files = std::fs::read_dir("/usr/lib/systemd/system")
+        .into_iter()
+        .flatten()
+        .flatten();
+    files
+        .filter(|file| file.path().is_file())
+        .filter_map(|file| {
+            let text = std::fs::read_to_string(file.path()).ok()?;
+            Some((file.path().display().to_string(), text))
+        })
+        .collect()
+}
+
+#[test]
+fn less_than_one_in_a_hundred_ordinary_units_and_command_lines_is_touched() {
+    let mut touched = Vec::new();
+    let units = units();
+    for (path, text) in &units {
+        let redacted = redact::unit::text(text);
+        if redacted.count > 0 {
+            touched.push(format!("{path}: {}", redacted.count));
+        }
+    }
+    let lines: Vec<&str> = LINES
+        .lines()
+        .filter(|l| !l.starts_with('#') && !l.is_empty())
+        .collect();
+    for line in &lines {
+        let argv: Vec<Vec<u8>> = crate::collect::units::tests::planted::words(line);
+        if redact::argv(&argv).1 > 0 || redact::text(line).count > 0 {
+            touched.push((*line).to_owned());
+        }
+    }
+    let items = units.len() + lines.len();
+    println!(
+        "{} of {items} touched ({} units, {} command lines)",
+        touched.len(),
+        units.len(),
+        lines.len()
+    );
+    assert!(lines.len() >= 300, "{}", lines.len());
+    assert!(touched.len() * 100 < items, "{}", touched.join("\n"));
+}
