@@ -32,6 +32,21 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether the writer may not, rather than that the object is wrong: a policy answers 422 as the schema does,
+    /// and names itself.
+    fn is_denial(&self) -> bool {
+        let Self::Request { source, .. } = self else {
+            return false;
+        };
+        match source.as_ref() {
+            kube::Error::Api(status) => {
+                status.code == 403
+                    || (status.code == 422 && status.message.contains("ValidatingAdmissionPolicy"))
+            }
+            _ => false,
+        }
+    }
+
     /// HTTP status of a refusal; 0 when there was none.
     pub fn code(&self) -> u16 {
         match self {
@@ -112,7 +127,7 @@ impl ClusterApi {
         let what = "try a foreign HostState".to_owned();
         match within(what, self.heads.patch(foreign, &params, &Patch::Apply(body))).await {
             Ok(_) => Ok(false),
-            Err(error) if matches!(error.code(), 403 | 422) => Ok(true),
+            Err(error) if error.is_denial() => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -130,5 +145,29 @@ async fn within<T>(what: String, request: impl Future<Output = kube::Result<T>>)
             source: Box::new(source),
         }),
         Err(_) => Err(ApiError::Deadline { what }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refusal(code: u16, message: &str) -> ApiError {
+        let status = Status::failure(message, "Invalid").with_code(code);
+        ApiError::Request {
+            what: "try a foreign HostState".into(),
+            source: Box::new(kube::Error::Api(Box::new(status))),
+        }
+    }
+
+    #[test]
+    fn an_object_that_the_schema_refuses_is_no_proof_that_a_policy_would() {
+        let denied = "hoststates \"x\" is forbidden: ValidatingAdmissionPolicy 'safetytwin-agent' denied request: spec.host x";
+        assert!(refusal(422, denied).is_denial());
+        assert!(refusal(403, "forbidden").is_denial());
+        assert!(!refusal(422, "HostState \"x\" is invalid: spec.bootId: Required value").is_denial());
+        assert!(!refusal(500, "ValidatingAdmissionPolicy").is_denial());
     }
 }
