@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt as _};
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::{DigitalTwin, HostState};
@@ -23,6 +23,7 @@ use super::events::Events;
 use super::health::Pulse;
 use super::metrics::Metrics;
 use super::ports::{Clock, Doors, Hypervisor};
+use super::twins::Twins;
 use crate::guest::{Guest, GuestAddress, GuestDoor};
 use crate::vm::TwinVm;
 
@@ -59,7 +60,7 @@ pub struct Context {
     /// What is remembered between reconciles.
     pub memory: Memory,
     /// All twins, once their watch has begun.
-    pub twins: OnceLock<Store<GuardedTwin>>,
+    pub twins: OnceLock<Twins>,
     /// True while this process leads and is not asked to stop.
     pub running: watch::Receiver<bool>,
     /// How many reconciles run.
@@ -337,11 +338,8 @@ impl Memory {
 impl Context {
     /// All twins that decode: from the watch's store when there is one, else listed.
     pub async fn all_twins(&self) -> Result<Vec<Arc<DigitalTwin>>, Error> {
-        if let Some(store) = self.twins.get() {
-            // An error means that the watch is gone: the controller stops.
-            let _gone = store.wait_until_ready().await;
-            let decoded = |t: &Arc<GuardedTwin>| t.0.as_ref().ok().cloned().map(Arc::new);
-            return Ok(store.state().iter().filter_map(decoded).collect());
+        if let Some(twins) = self.twins.get() {
+            return Ok(twins.all().await);
         }
         let twins: Api<GuardedTwin> = Api::all(self.client.clone());
         let list = api::within("list twins", twins.list(&kube::api::ListParams::default())).await?;

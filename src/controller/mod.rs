@@ -33,4 +33,5 @@ pub mod snapshot;
 mod tests;
 pub mod triggers;
 pub mod twin;
+pub mod twins;
 pub mod vmwatch;

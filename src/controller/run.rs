@@ -22,7 +22,7 @@ use super::events::Events;
 use super::health::{self, Pulse};
 use super::metrics::Metrics;
 use super::ports::{Clock, Doors, Hypervisor};
-use super::{class, host, leader, restore, snapshot, triggers, twin, vmwatch};
+use super::{class, host, leader, restore, snapshot, triggers, twin, twins, vmwatch};
 
 /// Seconds after which the server ends a silent watch; beats come every 10 s, so a dead one shows.
 const WATCH_SECONDS: u32 = 290;
@@ -182,10 +182,11 @@ async fn drivers(ctx: Arc<Context>, concurrency: u16) {
     let config = Config::default().concurrency(concurrency);
     let (wake_twins, wake_hosts) = ctx.memory.wakers();
     let mut tasks = JoinSet::new();
-    let controller = Controller::new(every::<DigitalTwin>(&ctx), watching()).with_config(config.clone());
-    let store = controller.store();
+    let (seen, applied) = twins::seen_by(watcher(every::<DigitalTwin>(&ctx), watching()));
+    let store = seen.store().clone();
+    let controller = Controller::for_stream(applied, store.clone()).with_config(config.clone());
     // Set once: this is the only place.
-    let _first = ctx.twins.set(store.clone());
+    let _first = ctx.twins.set(seen);
     let (for_hosts, sight_ctx) = (store.clone(), Arc::clone(&ctx));
     let twins = controller
         .watches(every::<HostState>(&ctx), watching(), move |host| {
