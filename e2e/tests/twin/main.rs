@@ -23,26 +23,6 @@ use world::World;
 /// A sentence and what proves it.
 type Sentence = (&'static str, fn(&World) -> anyhow::Result<()>);
 
-/// Sentences that were seen to hold on real parts. The others are shown as ignored until they were; run them with
-/// `cargo test -p safetytwin-e2e --test twin -- --include-ignored`.
-const SEEN: &[&str] = &[
-    "a_unit_written_on_the_host_runs_in_the_twin",
-    "each_change_has_its_snapshot_first",
-    "an_edited_unit_is_changed_and_nothing_else_restarts",
-    "the_same_change_made_twice_has_two_snapshots",
-    "a_service_that_cannot_start_in_the_twin_is_named_and_the_others_go_on",
-    "a_removed_unit_leaves_the_twin_after_a_second_observation",
-    "a_controller_restarted_between_beats_does_nothing",
-    "an_independent_process_runs_in_the_twin",
-    "a_unit_with_a_carriage_return_adds_no_command",
-    "an_argument_with_a_newline_runs_nothing",
-    "a_firewall_service_of_the_host_does_not_lock_the_controller_out",
-    "a_controller_killed_in_an_apply_finishes_it_once",
-    "a_twin_rebooted_runs_the_same_services",
-    "a_namespace_that_the_class_does_not_allow_is_refused",
-    "a_missing_class_is_named_and_heals",
-];
-
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -78,7 +58,6 @@ fn main() -> ExitCode {
                 format!("{error:#}").into()
             })
         })
-        .with_ignored_flag(!SEEN.contains(&name))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     world.end(conclusion.has_failed());
@@ -86,5 +65,5 @@ fn main() -> ExitCode {
 }
 
 fn listed((name, _): Sentence) -> Trial {
-    Trial::test(name, || Ok(())).with_ignored_flag(!SEEN.contains(&name))
+    Trial::test(name, || Ok(()))
 }
