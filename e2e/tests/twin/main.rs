@@ -23,6 +23,14 @@ use world::World;
 /// A sentence and what proves it.
 type Sentence = (&'static str, fn(&World) -> anyhow::Result<()>);
 
+/// Sentences that were not seen to hold on real parts yet: they are shown as ignored. Run them with
+/// `cargo test -p safetytwin-e2e --test twin -- --include-ignored`.
+const UNSEEN: &[&str] = &[
+    "a_guest_with_another_host_key_is_refused",
+    "a_released_twin_catches_up",
+    "deleting_the_twin_removes_what_was_made_for_it",
+];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -58,6 +66,7 @@ fn main() -> ExitCode {
                 format!("{error:#}").into()
             })
         })
+        .with_ignored_flag(UNSEEN.contains(&name))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     world.end(conclusion.has_failed());
@@ -65,5 +74,5 @@ fn main() -> ExitCode {
 }
 
 fn listed((name, _): Sentence) -> Trial {
-    Trial::test(name, || Ok(()))
+    Trial::test(name, || Ok(())).with_ignored_flag(UNSEEN.contains(&name))
 }
