@@ -109,7 +109,7 @@ fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result
         "FailedToApply",
         "after-lockdown.service",
     );
-    let away = "systemctl disable --now --quiet lockdown.service; rm /etc/systemd/system/lockdown.service; systemctl daemon-reload; nft delete table inet lockdown";
+    let away = "systemctl stop lockdown.service; systemctl disable --quiet lockdown.service; rm /etc/systemd/system/lockdown.service; systemctl daemon-reload; nft delete table inet lockdown";
     world.lab.host().run(away)?;
     outcome?;
     // Until it has left, another attempt may take the twin back once more.
