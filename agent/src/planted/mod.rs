@@ -63,6 +63,7 @@ fn plant(secrets: &mut Secrets, format: &'static str) -> Planted {
 }
 
 /// What one planting is published as.
+#[derive(Default)]
 struct Sources {
     units: Vec<(String, String)>,
     containers: Vec<Value>,
@@ -77,6 +78,11 @@ fn quoted(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
+/// A unit file of a service, and no drop-in.
+fn service(body: String) -> (String, String) {
+    ("[Service]\n".to_owned() + &body, String::new())
+}
+
 fn commented(text: &str) -> String {
     text.lines().map(|line| format!("# {line}\n")).collect()
 }
@@ -85,12 +91,7 @@ fn commented(text: &str) -> String {
 fn command(planted: &Planted, place: usize) -> Sources {
     let argv: Vec<&str> = planted.text.split('|').collect();
     let words: Vec<String> = argv.iter().map(|a| quoted(a)).collect();
-    let mut sources = Sources {
-        units: vec![],
-        containers: vec![],
-        processes: vec![],
-    };
-    let service = |body: String| ("[Service]\n".to_owned() + &body, String::new());
+    let mut sources = Sources::default();
     match place {
         0 => sources
             .units
@@ -131,12 +132,7 @@ fn setting(planted: &Planted, place: usize) -> Sources {
         }
         _ => format!("SETTING={text}"),
     };
-    let mut sources = Sources {
-        units: vec![],
-        containers: vec![],
-        processes: vec![],
-    };
-    let service = |body: String| ("[Service]\n".to_owned() + &body, String::new());
+    let mut sources = Sources::default();
     match place {
         0 => sources
             .units

@@ -1,6 +1,7 @@
 //! What a secret's name and a secret's value look like.
 
 use super::known::PREFIXES;
+use super::value::len_until;
 
 /// Words that make a name secret wherever they stand in it.
 const WORDS: [&str; 21] = [
@@ -178,6 +179,17 @@ pub fn secret_value(word: &str) -> bool {
     let telegram = (8..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let telegram = telegram && token.len() >= 35 && token.get(..35).is_some_and(is_token);
     known || telegram || (aws(word) && is_token(word)) || jwt || is_random(word)
+}
+
+/// The length of a password hash of crypt(5), `$6$salt$hash`.
+pub fn crypt(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix('$')?;
+    let (method, hash) = rest.split_once('$')?;
+    let known = [
+        "1", "2a", "2b", "2y", "5", "6", "y", "7", "apr1", "argon2id", "argon2i",
+    ];
+    let end = len_until(hash, |c| c.is_whitespace() || "\"':;".contains(c));
+    (known.contains(&method) && end >= 20).then(|| 1 + method.len() + 1 + end)
 }
 
 fn is_token(text: &str) -> bool {

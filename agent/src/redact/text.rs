@@ -3,7 +3,7 @@
 //! secret shape. All else keeps its bytes.
 
 use super::known::{KEYWORDS, Program, program_of};
-use super::shape::{hides, secret_name, secret_value};
+use super::shape::{crypt, hides, secret_name, secret_value};
 use super::value::{
     Separator, between, char_at, gap, len_until, len_while, quoted_end, separator, unquoted_end,
 };
@@ -309,17 +309,6 @@ fn is_scheme(word: &str) -> bool {
 fn bearer(name: &str, value: &str) -> bool {
     let word = value.get(..unquoted_end(value)).unwrap_or_default();
     name.eq_ignore_ascii_case("bearer") && word.len() >= 8 && word.bytes().any(|b| b.is_ascii_digit())
-}
-
-/// The length of a password hash of crypt(5), `$6$salt$hash`.
-fn crypt(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix('$')?;
-    let (method, hash) = rest.split_once('$')?;
-    let known = [
-        "1", "2a", "2b", "2y", "5", "6", "y", "7", "apr1", "argon2id", "argon2i",
-    ];
-    let end = len_until(hash, |c| c.is_whitespace() || "\"':;".contains(c));
-    (known.contains(&method) && end >= 20).then(|| 1 + method.len() + 1 + end)
 }
 
 #[cfg(test)]

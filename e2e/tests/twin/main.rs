@@ -13,15 +13,16 @@ mod outages;
 mod reaching;
 mod refusals;
 mod restoring;
+#[path = "../sentences/mod.rs"]
+mod sentences;
 mod world;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
 use world::World;
 
 /// A sentence and what proves it.
-type Sentence = (&'static str, fn(&World) -> anyhow::Result<()>);
+type Sentence = sentences::Sentence<World>;
 
 /// Sentences that were not seen to hold on real parts yet: they are shown as ignored. Run them with
 /// `cargo test -p safetytwin-e2e --test twin -- --include-ignored`.
@@ -32,9 +33,7 @@ const UNSEEN: &[&str] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let sentences: Vec<Sentence> = [
+    let all = [
         following::SENTENCES,
         reaching::SENTENCES,
         agreeing::SENTENCES,
@@ -47,32 +46,5 @@ fn main() -> ExitCode {
         restoring::SENTENCES,
     ]
     .concat();
-    if arguments.list {
-        return libtest_mimic::run(&arguments, sentences.into_iter().map(listed).collect()).exit_code();
-    }
-    let world = match World::up() {
-        Ok(world) => world,
-        Err(error) => {
-            eprintln!("the lab for the tests did not come up: {error:?}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let trials = sentences.into_iter().map(|(name, proof)| {
-        let world = world.clone();
-        Trial::test(name, move || {
-            proof(&world).map_err(|error| {
-                // At once: a run of all sentences takes long, and its lab may be looked at meanwhile.
-                eprintln!("{name}: {error:#}");
-                format!("{error:#}").into()
-            })
-        })
-        .with_ignored_flag(UNSEEN.contains(&name))
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    world.end(conclusion.has_failed());
-    conclusion.exit_code()
-}
-
-fn listed((name, _): Sentence) -> Trial {
-    Trial::test(name, || Ok(())).with_ignored_flag(UNSEEN.contains(&name))
+    sentences::run(all, UNSEEN, World::up, World::end)
 }
