@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use safetytwin_crds::digest::Digest;
 use safetytwin_crds::hoststate::{Counts, Load, MachineSummary};
-use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
+use safetytwin_crds::item::{AiItem, ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::{Part, SectionError, SectionName, SectionState, encode_parts};
 
+use crate::ai;
 use crate::collect::Content;
 use crate::collect::board::Report;
 
@@ -41,7 +43,7 @@ pub struct Assembled {
 }
 
 impl Assembled {
-    /// "n/4": complete sections of those that count.
+    /// "n/5": complete sections of those that count.
     pub fn complete(&self) -> String {
         let counted = SectionName::COUNTED;
         let complete = |s: &&AssembledSection| counted.contains(&s.name) && s.state == SectionState::Complete;
@@ -59,6 +61,7 @@ struct Merged {
     containers: Vec<ContainerItem>,
     processes: Vec<ProcessItem>,
     machine: Option<Machine>,
+    ai: Vec<AiItem>,
     summary: MachineSummary,
     load: Load,
     services: i32,
@@ -72,14 +75,27 @@ struct Merged {
 #[derive(Default)]
 pub struct Assembler {
     last: BTreeMap<SectionName, AssembledSection>,
+    recognised: Option<Recognised>,
 }
+
+/// What AI runtimes were found in which content: looked for again only when that changes.
+struct Recognised {
+    among: Vec<Digest>,
+    found: Vec<AiItem>,
+}
+
+/// The sections in which AI runtimes are looked for.
+const AMONG: [SectionName; 3] = [SectionName::Units, SectionName::Containers, SectionName::Processes];
 
 impl Assembler {
     /// Assembles `reports`; `now` is RFC 3339.
     pub fn assemble(&mut self, reports: &BTreeMap<&'static str, Report>, now: &str) -> Assembled {
-        let merged = merge(reports);
+        let mut merged = merge(reports);
         let mut sections = Vec::new();
         for name in SectionName::COUNTED {
+            if name == SectionName::Ai {
+                self.recognise(&mut merged, &sections);
+            }
             sections.push(self.section(name, &merged, now));
         }
         sections.push(self.section(SectionName::Observed, &merged, now));
@@ -94,12 +110,36 @@ impl Assembler {
                 failed: available(SectionName::Units, merged.failed),
                 containers: available(SectionName::Containers, items(merged.containers.len())),
                 processes: available(SectionName::Processes, items(merged.processes.len())),
-                ai: None,
+                ai: available(SectionName::Ai, items(merged.ai.len())),
             },
             machine: merged.summary,
             load: merged.load,
             sections,
         }
+    }
+
+    /// Finds the AI runtimes among the items; no surer than the sections they come from.
+    fn recognise(&mut self, merged: &mut Merged, sections: &[AssembledSection]) {
+        let sources: Vec<_> = sections.iter().filter(|s| AMONG.contains(&s.name)).collect();
+        let among: Vec<Digest> = sources.iter().flat_map(|s| &s.parts).map(|p| p.digest).collect();
+        let recognised = match self.recognised.take().filter(|known| known.among == among) {
+            Some(known) => known,
+            None => Recognised {
+                found: ai::recognise(&merged.units, &merged.containers, &merged.processes),
+                among,
+            },
+        };
+        merged.ai.clone_from(&recognised.found);
+        self.recognised = Some(recognised);
+        let of = |state: SectionState| sources.iter().filter(|s| s.state == state).count();
+        let state = match (of(SectionState::Complete), of(SectionState::Unavailable)) {
+            (whole, _) if whole == sources.len() => SectionState::Complete,
+            (_, none) if none == sources.len() => SectionState::Unavailable,
+            _ => SectionState::Partial,
+        };
+        let gaps = sources.iter().filter(|s| s.state != SectionState::Complete);
+        let messages = gaps.map(|s| format!("{} is {:?}", s.name, s.state)).collect();
+        merged.states.insert(SectionName::Ai, (state, messages));
     }
 
     fn section(&mut self, name: SectionName, merged: &Merged, now: &str) -> AssembledSection {
@@ -199,6 +239,7 @@ fn encode(name: SectionName, merged: &Merged) -> (i32, Result<Vec<Part>, Section
             let items: Vec<&Machine> = merged.machine.iter().collect();
             (count(items.len()), encode_parts(&items))
         }
+        SectionName::Ai => (count(merged.ai.len()), encode_parts(&merged.ai)),
         SectionName::Observed => (1, encode_parts(&[&merged.observed])),
     }
 }
@@ -220,10 +261,28 @@ mod tests {
         let failed = Err(CollectError::Unavailable("no bus".into()));
         board.post("units", Some(SectionName::Units), failed);
         let state = Assembler::default().assemble(&board.reports(), "t");
-        assert_eq!(state.complete(), "1/4");
+        assert_eq!(state.complete(), "1/5");
         assert_eq!((state.counts.processes, state.counts.services), (Some(0), None));
         let units = &state.sections[0];
         assert_eq!(units.message.as_deref(), Some("no bus"));
+    }
+
+    #[test]
+    fn ai_runtimes_are_no_surer_than_what_they_are_found_in() {
+        let board = Board::default();
+        let mut assembler = Assembler::default();
+        let mut look = |name, result| {
+            board.post(name, AMONG.into_iter().find(|s| s.as_str() == name), result);
+            let state = assembler.assemble(&board.reports(), "t");
+            (state.sections[4].state, state.counts.ai)
+        };
+        let none = || Err(CollectError::Unavailable("gone".into()));
+        assert_eq!(look("processes", none()), (SectionState::Unavailable, None));
+        let whole = |content| Ok(Collected::whole(content));
+        assert_eq!(look("processes", whole(Content::Processes(vec![]))), (SectionState::Partial, Some(0)));
+        look("containers", whole(Content::Containers(vec![])));
+        let units = Content::Units { items: vec![], services: 0, failed: 0 };
+        assert_eq!(look("units", whole(units)), (SectionState::Complete, Some(0)));
     }
 
     #[test]

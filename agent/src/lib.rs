@@ -6,6 +6,7 @@
 //! ```
 //! `enroll` makes a machine outside the cluster one of its hosts.
 
+pub mod ai;
 pub mod assemble;
 pub mod cli;
 pub mod clock;

@@ -2,7 +2,7 @@
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::condition::Condition;
 use crate::digest::Digest;
@@ -74,12 +74,23 @@ pub struct HostStateSpec {
     pub load: Load,
     /// The sections and the slots that hold them.
     #[schemars(length(max = 16))]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_sections")]
     pub sections: Vec<Section>,
     /// The `status.resendRequest` that the agent last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub resend_answered: Option<String>,
+}
+
+/// The sections whose names this build knows: those of a newer agent are left out, a broken one is an error.
+fn known_sections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Section>, D::Error> {
+    let all: Vec<serde_json::Value> = Vec::deserialize(deserializer)?;
+    let known = |section: &serde_json::Value| {
+        let name = section.get("name").cloned().unwrap_or_default();
+        serde_json::from_value::<SectionName>(name).is_ok()
+    };
+    let known = all.into_iter().filter(known).map(serde_json::from_value);
+    known.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
 
 /// How an agent proves who it is.

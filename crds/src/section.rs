@@ -27,8 +27,9 @@ pub const MAX_DECODED: u64 = 4 * 1024 * 1024;
 /// Longest `data` of a HostSection.
 pub const MAX_DATA: usize = 256 * 1024;
 
-/// Names of sections. The first four are the ones that COMPLETE counts today.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+/// Names of sections that this build knows. An object may name others, from a newer agent: its schema takes any name,
+/// and a head is read without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SectionName {
     /// systemd units: [`crate::item::UnitItem`].
@@ -39,13 +40,21 @@ pub enum SectionName {
     Processes,
     /// The machine, one item: [`crate::item::Machine`].
     Machine,
+    /// AI runtimes: [`crate::item::AiItem`].
+    Ai,
     /// Pids and counters, one item: [`crate::item::Observed`].
     Observed,
 }
 
 impl SectionName {
     /// The sections that a complete host publishes, in the order they are published.
-    pub const COUNTED: [Self; 4] = [Self::Units, Self::Containers, Self::Processes, Self::Machine];
+    pub const COUNTED: [Self; 5] = [
+        Self::Units,
+        Self::Containers,
+        Self::Processes,
+        Self::Machine,
+        Self::Ai,
+    ];
 
     /// The name as it stands in objects.
     pub fn as_str(self) -> &'static str {
@@ -54,8 +63,24 @@ impl SectionName {
             Self::Containers => "containers",
             Self::Processes => "processes",
             Self::Machine => "machine",
+            Self::Ai => "ai",
             Self::Observed => "observed",
         }
+    }
+}
+
+impl JsonSchema for SectionName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SectionName".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$",
+            "maxLength": 32,
+            "description": "units, containers, processes, machine, ai, observed; newer agents may name others.",
+        })
     }
 }
 

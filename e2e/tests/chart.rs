@@ -7,6 +7,8 @@
 mod admission;
 #[path = "chart/enrolled.rs"]
 mod enrolled;
+#[path = "chart/matrix.rs"]
+mod matrix;
 
 use std::process::Output;
 use std::sync::LazyLock;

@@ -15,7 +15,7 @@ use super::output::{self, Format, Rows, age};
 /// Verbs of `twin host`.
 #[derive(Debug, clap::Subcommand)]
 #[command(
-    after_help = "Examples:\n  twin host show\n  twin host show web-01\n  twin host show web-01 --section units -o json"
+    after_help = "Examples:\n  twin host show\n  twin host show web-01\n  twin host show web-01 --section units -o json\n  twin host show web-01 --section ai"
 )]
 pub enum Verb {
     /// Shows all hosts, one host, or the content of a section.
@@ -27,14 +27,14 @@ pub enum Verb {
 pub struct Args {
     /// Name of the host.
     name: Option<String>,
-    /// A section to decode: units, containers, processes, machine, observed.
+    /// A section to decode: units, containers, processes, machine, ai, observed.
     #[arg(long, requires = "name", value_parser = section_name)]
     section: Option<SectionName>,
 }
 
 fn section_name(text: &str) -> Result<SectionName, String> {
     serde_json::from_value(serde_json::Value::String(text.into()))
-        .map_err(|_| "sections are units, containers, processes, machine and observed".into())
+        .map_err(|_| "sections are units, containers, processes, machine, ai and observed".into())
 }
 
 /// Runs a verb.
@@ -74,6 +74,7 @@ fn table(hosts: &[HostState], now: Timestamp) -> String {
         "FAILED",
         "CONTAINERS",
         "PROCESSES",
+        "AI",
         "OS",
         "TWINS",
     ]);
@@ -93,6 +94,7 @@ fn table(hosts: &[HostState], now: Timestamp) -> String {
             number(spec.counts.failed),
             number(spec.counts.containers),
             number(spec.counts.processes),
+            number(spec.counts.ai),
             spec.machine.os.clone(),
             twins,
         ]);

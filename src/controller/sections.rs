@@ -71,7 +71,7 @@ async fn read_once(client: &Client, head: &HostState, wanted: &[SectionName]) ->
             SectionName::Units => fill(client, head, section, &mut read.items.units).await?,
             SectionName::Containers => fill(client, head, section, &mut read.items.containers).await?,
             SectionName::Processes => fill(client, head, section, &mut read.items.processes).await?,
-            SectionName::Machine | SectionName::Observed => None,
+            SectionName::Machine | SectionName::Ai | SectionName::Observed => None,
         };
         read.unreadable.extend(outcome.map(|why| (*name, why)));
     }

@@ -90,6 +90,7 @@ pub(crate) fn container(name: &str) -> ContainerItem {
         cpu_milli: 0,
         cap_add: Vec::new(),
         cap_drop: Vec::new(),
+        devices: Vec::new(),
         privileged: false,
         labels: Default::default(),
         rootless_user: None,

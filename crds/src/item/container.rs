@@ -89,6 +89,9 @@ pub struct ContainerItem {
     /// Runs with all privileges.
     #[serde(default)]
     pub privileged: bool,
+    /// Devices of the host that it is given: `device /dev/kfd`, `gpus all`, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// Labels, values redacted by shape.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -3,6 +3,7 @@
 //! An item has an identity that survives restarts and a *declared* part, which goes into digests.
 //! What changes by itself (pids, counters, times) is *observed* and kept apart in [`observed`].
 
+pub mod ai;
 pub mod container;
 pub mod machine;
 pub mod observed;
@@ -17,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use ai::AiItem;
 pub use container::ContainerItem;
 pub use machine::Machine;
 pub use observed::Observed;

@@ -21,7 +21,7 @@ static POLICY: LazyLock<()> = LazyLock::new(|| {
 });
 
 /// A token of the agents' account, bound to a node of this name.
-fn token_of(node: &str) -> String {
+pub fn token_of(node: &str) -> String {
     LazyLock::force(&POLICY);
     let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
     let output = SERVER
@@ -43,10 +43,10 @@ fn token_of(node: &str) -> String {
 pub fn host(name: &str, source: &str) -> Value {
     json!({"apiVersion": "safetytwin.com/v1alpha1", "kind": "HostState", "metadata": {"name": name},
         "spec": {"host": name, "intervalSeconds": 10, "source": source, "bootId": "b", "sequence": 7,
-            "observedTime": "2026-11-22T14:30:00Z", "agentVersion": "0.1.0", "complete": "4/4"}})
+            "observedTime": "2026-11-22T14:30:00Z", "agentVersion": "0.1.0", "complete": "5/5"}})
 }
 
-fn section(host: &str) -> Value {
+pub fn section(host: &str) -> Value {
     json!({"apiVersion": "safetytwin.com/v1alpha1", "kind": "HostSection",
         "metadata": {"name": format!("{host}.units.0.a")},
         "spec": {"host": host, "section": "units", "part": 0, "slot": "a", "schemaVersion": 1,

@@ -31,7 +31,7 @@ fn answer(output: &Output) -> Result<String, String> {
 }
 
 /// A machine: the directories in which an enrolment is kept.
-struct Machine(PathBuf);
+pub struct Machine(PathBuf);
 
 impl Machine {
     fn new() -> Self {
@@ -52,7 +52,7 @@ impl Machine {
         answer(&agent.output().unwrap())
     }
 
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         std::fs::read_to_string(self.0.join("state/token")).unwrap()
     }
 
@@ -85,7 +85,7 @@ impl Drop for Running {
     }
 }
 
-fn enrolled(name: &str) -> Machine {
+pub fn enrolled(name: &str) -> Machine {
     let machine = Machine::new();
     machine.accept(&invite(&[name]).unwrap()).unwrap();
     machine

@@ -33,6 +33,10 @@ pub const SENTENCES: &[Sentence] = &[
         "the_pods_agent_publishes_containers_and_processes",
         the_pods_agent_publishes_containers_and_processes,
     ),
+    (
+        "a_model_server_is_counted_and_named_with_its_model_and_port",
+        a_model_server_is_counted_and_named,
+    ),
 ];
 
 /// Longest time for something to be published; a process must be 30 s old.
@@ -65,10 +69,33 @@ fn the_agent_runs_as_a_pod_on_the_node(world: &World) -> Result<()> {
     );
     wait::until("all sections to be complete", LIMIT, || {
         let head = head(world)?;
-        Ok(if text(&head, "/spec/complete") == "4/4" {
+        Ok(if text(&head, "/spec/complete") == "5/5" {
             Look::Ready(())
         } else {
             Look::NotYet(format!("{:?}", head.pointer("/spec/sections")))
+        })
+    })
+}
+
+/// A program of this name and with these arguments is all that an agent sees of a model server: no model runs here.
+fn a_model_server_is_counted_and_named(world: &World) -> Result<()> {
+    world.install(Installed::Agent)?;
+    let host = world.lab.host();
+    host.write("/usr/local/bin/llama-server", "#!/bin/sh\nexec sleep infinity\n")?;
+    let unit = "[Service]\nExecStart=/bin/sh -c 'cd / && exec llama-server -m /srv/models/tiny.gguf --port 8099'\n";
+    host.write("/etc/systemd/system/answers.service", unit)?;
+    host.write("/etc/systemd/system/trains.service", "[Service]\nExecStart=/bin/sleep infinity llama-server\n")?;
+    host.run("chmod 755 /usr/local/bin/llama-server && systemctl daemon-reload && systemctl start answers trains")?;
+    wait::until("the model server in the section ai", LIMIT, || {
+        let items = world.section("ai")?;
+        let named = json!({"key": "unit/answers.service", "runtime": "llama.cpp", "api": "openai", "run": "Up",
+            "model": {"name": "tiny.gguf", "file": "/srv/models/tiny.gguf"},
+            "port": {"number": 8099, "evidence": "Declared"}});
+        let counted = head(world)?.pointer("/spec/counts/ai") == Some(&json!(1));
+        Ok(if items == [named] && counted {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!("{items:?}"))
         })
     })
 }

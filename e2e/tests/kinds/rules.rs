@@ -64,7 +64,7 @@ fn host(name: &str) -> Value {
         "HostState",
         name,
         json!({"host": name, "intervalSeconds": 10, "source": "Node", "bootId": "b", "sequence": 7,
-            "observedTime": "2026-11-22T14:30:00Z", "agentVersion": "0.1.0", "complete": "4/4"}),
+            "observedTime": "2026-11-22T14:30:00Z", "agentVersion": "0.1.0", "complete": "5/5"}),
     )
 }
 

@@ -96,7 +96,7 @@ fn write_head(server: &Server, time: &Time, before: Option<HostState>, sections:
     let spec: HostStateSpec = serde_json::from_value(json!({
         "host": HOST, "intervalSeconds": INTERVAL, "source": "Node", "bootId": "first-boot",
         "sequence": old.as_ref().map_or(0, |s| s.sequence) + beat,
-        "observedTime": now.to_string(), "agentVersion": "1", "complete": "4/4",
+        "observedTime": now.to_string(), "agentVersion": "1", "complete": "5/5",
         "machine": {"machineId": "0123456789abcdef", "systemUuid": "u"},
         "sections": sections.unwrap_or_else(|| old.map(|s| s.sections).unwrap_or_default()),
     }))

@@ -96,7 +96,11 @@ fn ready(status: &DigitalTwinStatus, findings: &Findings, failed_items: usize) -
         return Verdict::unknown("Pending", "nothing is applied yet");
     }
     if failed_items > 0 {
-        let message = format!("{failed_items} items do not run in the twin: see status.notReplicated");
+        let items = match failed_items {
+            1 => "1 item does".to_owned(),
+            many => format!("{many} items do"),
+        };
+        let message = format!("{items} not run in the twin: see status.notReplicated");
         return Verdict::no("ItemsFailed", message);
     }
     let message = findings

@@ -249,7 +249,7 @@ fn waiting(on: &WaitingOn) -> Stop {
             harmless: true,
             ..Stop::new(
                 "SecondObservation",
-                format!("{items} items left the host: they go when the next beat confirms it"),
+                format!("items that left the host go when the next beat confirms it: {items}"),
             )
         },
         WaitingOn::Approval { digest, items } => Stop::new(

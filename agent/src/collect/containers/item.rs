@@ -61,6 +61,7 @@ pub fn container(
         cap_add: sorted(host.cap_add.clone()),
         cap_drop: sorted(host.cap_drop.clone()),
         privileged: host.privileged.unwrap_or(false),
+        devices: devices(host),
         labels,
         rootless_user: None,
         entrypoint,
@@ -129,6 +130,22 @@ fn label(key: &str, value: &str, redactions: &mut u32) -> (String, String) {
     };
     *redactions += name.count + text.count;
     (name.text, text.text)
+}
+
+/// Devices by path, and what of the GPUs is asked for (`--gpus`, or the Container Device Interface).
+fn devices(host: &HostConfig) -> Vec<String> {
+    let paths = host.devices.iter().flatten().filter_map(|d| d.path_on_host.as_deref());
+    let mut list: Vec<String> = paths.map(|path| format!("device {}", redact::text(path).text)).collect();
+    for request in host.device_requests.iter().flatten() {
+        let ids = request.device_ids.clone().unwrap_or_default();
+        let what = match request.count {
+            _ if !ids.is_empty() => redact::text(&ids.join(",")).text,
+            Some(-1) => "all".to_owned(),
+            count => count.unwrap_or(0).to_string(),
+        };
+        list.push(format!("gpus {what}"));
+    }
+    sorted(Some(list))
 }
 
 fn ports(host: &HostConfig) -> Vec<PortMapping> {
@@ -233,7 +250,8 @@ mod tests {
             r#"{"Id":"0a1b2c","Name":"/web","Image":"sha256:1","State":{"Running":true,"Pid":7},
             "Config":{"Image":"u:p@r/web:1","Env":["PATH=/bin","DB_PASSWORD=x"],"Cmd":["serve","--token","S3cr3t"],
               "Labels":{"team":"a","api.token":"S3cr3t"}},
-            "HostConfig":{"NetworkMode":"default","NanoCpus":500000000,"RestartPolicy":{"Name":"always"},
+            "HostConfig":{"NetworkMode":"default","NanoCpus":500000000,
+              "Devices":[{"PathOnHost":"/dev/kfd"}],"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}],"RestartPolicy":{"Name":"always"},
               "PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"},{"HostIp":"","HostPort":"70000"}]}},
             "Mounts":[{"Type":"volume","Name":"data","Source":"/x","Destination":"/d","RW":false}]}"#,
         );
@@ -251,6 +269,7 @@ mod tests {
         );
         assert_eq!((item.ports.len(), item.mounts[0].source.as_str()), (1, "data"));
         assert_eq!(item.network_mode, "bridge");
+        assert_eq!(item.devices, ["device /dev/kfd", "gpus all"]);
         let text = serde_json::to_string(&item).unwrap();
         assert!(!text.contains("S3cr3t") && !text.contains("/bin"), "{text}");
     }

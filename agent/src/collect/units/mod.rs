@@ -24,7 +24,7 @@ mod properties;
 mod runclass;
 mod select;
 mod signals;
-mod text;
+pub(crate) mod text;
 mod watch;
 
 #[cfg(test)]
