@@ -28,6 +28,10 @@ pub const SENTENCES: &[Sentence] = &[
         a_service_that_cuts_the_controller_off_is_taken_back,
     ),
     (
+        "a_service_that_was_enabled_before_it_cuts_the_controller_off_is_taken_back_too",
+        a_service_that_was_enabled_before_it_cuts_off_is_taken_back,
+    ),
+    (
         "a_hostile_unit_name_runs_nothing_and_stops_nothing",
         a_hostile_unit_name_runs_nothing_and_stops_nothing,
     ),
@@ -71,7 +75,7 @@ fn firewall(program: &str, argument: &str) -> String {
 fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
     wait::until(
         &format!("{item} to be {reason}"),
-        Duration::from_secs(240),
+        Duration::from_secs(480),
         || {
             let twin = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
             twin::expect_not_replicated(&twin, item, reason).map(Look::Ready)
@@ -97,29 +101,60 @@ fn a_firewall_does_not_lock_out(world: &World) -> Result<()> {
     )
 }
 
-fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
-    // Lets the lab reach the host and nobody reach the twin; hidden from the list of firewalls by a shell.
-    let rules = "table inet lockdown { chain input { type filter hook input priority 0; policy drop; \
-                 ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; }; }";
-    let text = firewall("/bin/sh", &format!("-c \"exec nft '{rules}'\""));
-    start_on_host(world, "lockdown.service", &text)?;
-    let outcome = goes_on(
-        world,
-        "unit/lockdown.service",
-        "FailedToApply",
-        "after-lockdown.service",
+/// A service that drops what comes to the twin. Lets the lab reach the host; a shell hides it from the list of
+/// firewalls.
+fn lockdown(name: &str) -> String {
+    let rules = format!(
+        "table inet {name} {{ chain input {{ type filter hook input priority 0; policy drop; \
+         ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; }}; }}"
     );
-    let away = "systemctl stop lockdown.service; systemctl disable --quiet lockdown.service; rm /etc/systemd/system/lockdown.service; systemctl daemon-reload; nft delete table inet lockdown";
-    world.lab.host().run(away)?;
+    firewall("/bin/sh", &format!("-c \"exec nft '{rules}'\""))
+}
+
+fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
+    start_on_host(world, "lockdown.service", &lockdown("lockdown"))?;
+    is_taken_back(world, "lockdown")
+}
+
+fn a_service_that_was_enabled_before_it_cuts_off_is_taken_back(world: &World) -> Result<()> {
+    let unit = "latelock.service";
+    world
+        .lab
+        .host()
+        .write(&format!("/etc/systemd/system/{unit}"), lockdown("latelock"))?;
+    world.lab.host().run(&format!(
+        "systemctl daemon-reload && systemctl enable --quiet {unit}"
+    ))?;
+    wait::until("its file in the twin", Duration::from_secs(120), || {
+        let question = ["/usr/bin/systemctl", "is-enabled", unit];
+        let state = twin::guest(&world.lab, twin::NAME)?.try_run(&question)?.stdout;
+        Ok(match state.trim() {
+            "enabled" => Look::Ready(()),
+            other => Look::NotYet(other.to_owned()),
+        })
+    })?;
+    twin::wait_settled(&world.lab)?;
+    world.lab.host().run(&format!("systemctl start {unit}"))?;
+    is_taken_back(world, "latelock")
+}
+
+/// Waits until the service is named, others go on, and it has left with the host's.
+fn is_taken_back(world: &World, name: &str) -> Result<()> {
+    let item = format!("unit/{name}.service");
+    let outcome = goes_on(world, &item, "FailedToApply", &format!("after-{name}.service"));
+    let away = format!(
+        "systemctl stop {name}.service; systemctl disable --quiet {name}.service; \
+         rm /etc/systemd/system/{name}.service; systemctl daemon-reload; nft delete table inet {name}"
+    );
+    world.lab.host().run(&away)?;
     outcome?;
     // Until it has left, another attempt may take the twin back once more.
     wait::until(
-        "lockdown.service to leave the twin",
+        &format!("{item} to leave the twin"),
         Duration::from_secs(300),
         || {
             let twin = twin::wait_settled(&world.lab)?;
-            let named = twin::expect_not_replicated(&twin, "unit/lockdown.service", "FailedToApply");
-            Ok(match named {
+            Ok(match twin::expect_not_replicated(&twin, &item, "FailedToApply") {
                 Ok(()) => Look::NotYet("it is named as FailedToApply".into()),
                 Err(_) => Look::Ready(()),
             })
