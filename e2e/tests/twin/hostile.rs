@@ -72,7 +72,7 @@ fn firewall(program: &str, argument: &str) -> String {
 }
 
 /// The controller still works on the twin, and the twin says what it left out and why.
-fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
+fn is_named(world: &World, item: &str, reason: &str) -> Result<()> {
     wait::until(
         &format!("{item} to be {reason}"),
         Duration::from_secs(480),
@@ -80,7 +80,15 @@ fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
             let twin = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
             twin::expect_not_replicated(&twin, item, reason).map(Look::Ready)
         },
-    )?;
+    )
+}
+
+fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
+    is_named(world, item, reason)?;
+    follows(world, next)
+}
+
+fn follows(world: &World, next: &str) -> Result<()> {
     start_on_host(world, next, &counter("after the firewall"))?;
     twin::wait_unit(&world.lab, next, "active")?;
     twin::wait_settled(&world.lab)?;
@@ -113,7 +121,14 @@ fn lockdown(name: &str) -> String {
 
 fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
     start_on_host(world, "lockdown.service", &lockdown("lockdown"))?;
-    is_taken_back(world, "lockdown")
+    let outcome = goes_on(
+        world,
+        "unit/lockdown.service",
+        "FailedToApply",
+        "after-lockdown.service",
+    );
+    let left = leaves(world, "lockdown");
+    outcome.and(left)
 }
 
 fn a_service_that_was_enabled_before_it_cuts_off_is_taken_back(world: &World) -> Result<()> {
@@ -135,20 +150,22 @@ fn a_service_that_was_enabled_before_it_cuts_off_is_taken_back(world: &World) ->
     })?;
     twin::wait_settled(&world.lab)?;
     world.lab.host().run(&format!("systemctl start {unit}"))?;
-    is_taken_back(world, "latelock")
+    // The point before the start boots into the same silence: the one before it is gone back to.
+    let outcome = is_named(world, "unit/latelock.service", "FailedToApply");
+    let left = leaves(world, "latelock");
+    outcome.and(left)?;
+    follows(world, "after-latelock.service")
 }
 
-/// Waits until the service is named, others go on, and it has left with the host's.
-fn is_taken_back(world: &World, name: &str) -> Result<()> {
+/// Takes the service off the host, and waits until it has left the twin: until then another attempt may take the twin
+/// back once more.
+fn leaves(world: &World, name: &str) -> Result<()> {
     let item = format!("unit/{name}.service");
-    let outcome = goes_on(world, &item, "FailedToApply", &format!("after-{name}.service"));
     let away = format!(
         "systemctl stop {name}.service; systemctl disable --quiet {name}.service; \
          rm /etc/systemd/system/{name}.service; systemctl daemon-reload; nft delete table inet {name}"
     );
     world.lab.host().run(&away)?;
-    outcome?;
-    // Until it has left, another attempt may take the twin back once more.
     wait::until(
         &format!("{item} to leave the twin"),
         Duration::from_secs(300),
