@@ -156,8 +156,8 @@ async fn reach(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Reached, Exe
     };
     let facts = ports.vm.observe().await?;
     let begun = facts.is_some_and(|facts| {
-        let current = facts.points.iter().find(|point| point.current);
-        facts.running && current.is_some_and(|point| input.again || point.name == input.point.name)
+        let own = facts.points.iter().any(|point| point.name == input.point.name);
+        facts.running && (own || (input.again && facts.points.iter().any(|point| point.current)))
     });
     if !begun {
         return Err(error);

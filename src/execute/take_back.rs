@@ -1,16 +1,21 @@
 //! Takes a whole twin back to the point before an operation, and sets the changed items aside.
+//!
+//! What cuts a guest off may have been enabled by an earlier operation already: then a Disk point boots into the
+//! same silence, and the point before it is tried, and so on. Units that are set aside do not start at a boot.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use safetytwin_crds::manifest::Manifest;
+use safetytwin_crds::names::UnitName;
 
 use super::apply::ApplyInput;
 use super::{ExecuteError, Ports, connect, manifest_of};
 use crate::facts::Preflight;
-use crate::guest::GuestError;
-use crate::plan::diff;
+use crate::guest::{Guest, GuestError};
 use crate::plan::steps::{StepInput, quarantine};
-use crate::vm::VmError;
+use crate::plan::{Changes, diff};
+use crate::vm::{Point, VmError};
 
 /// How long a guest may take to answer after it was taken back: a Disk point boots.
 const BOOT: Duration = Duration::from_secs(120);
@@ -23,9 +28,9 @@ pub(super) fn is_lost(error: &ExecuteError) -> bool {
     )
 }
 
-/// Reverts to the operation's own point; an operation that took none goes back to the newest. With the changed
-/// items set aside in the manifest that comes back, the operation is finished. `seen` is the manifest before the
-/// operation, where it is known.
+/// Reverts to the operation's own point; an operation that took none goes back to the newest; where the guest does
+/// not answer there either, to the one before. With the changed items set aside in the manifest that comes back, the
+/// operation is finished. `seen` is the manifest before the operation, where it is known.
 ///
 /// # Errors
 /// It could not be finished; the operation is tried again from its record.
@@ -35,12 +40,7 @@ pub(super) async fn take_back(
     message: &str,
     seen: Option<&Manifest>,
 ) -> Result<Manifest, ExecuteError> {
-    ports.door.hang_up().await;
-    ports.journal.guard().await?;
-    let target = target(input, ports).await?;
-    ports.vm.revert(&target, input.ids.epoch).await?;
-    let has_clock = ports.vm.set_clock().await?;
-    let guest = connect(ports, BOOT).await?;
+    let (guest, target, has_clock) = reachable(input, ports).await?;
     guest.lock(input.ids.epoch, input.ids.operation).await?;
     let now = ports.journal.now();
     if !has_clock {
@@ -63,31 +63,60 @@ pub(super) async fn take_back(
         now,
     };
     let manifest = quarantine(&plan, &target, message);
+    guest.disable(&set_aside(&changes, before)).await?;
     guest.write_manifest(&manifest).await?;
     guest.write_operation(None).await?;
     guest.unlock(input.ids.epoch).await?;
     Ok(manifest)
 }
 
-/// The point to go back to. After an interrupted revert it is the current one, too.
-async fn target(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<String, ExecuteError> {
-    let own = &input.point.name;
-    let points = ports
-        .vm
-        .observe()
-        .await?
-        .map(|facts| facts.points)
-        .unwrap_or_default();
-    let found = points
-        .iter()
-        .find(|point| point.name == *own)
-        .or_else(|| points.iter().find(|point| point.current));
-    found.map(|point| point.name.clone()).ok_or_else(|| {
+/// Units that are in the guest already and enabled by us, of items that are set aside: enabled again when their item
+/// is applied.
+fn set_aside(changes: &Changes, before: &Manifest) -> Vec<UnitName> {
+    let placed = changes.changed.iter().filter_map(|item| before.item(&item.id));
+    let ours = placed.filter(|item| item.enabled_by_us && !item.vendor);
+    ours.map(|item| item.unit.clone()).collect()
+}
+
+/// Reverts to the newest point of [`targets`] at which the guest answers. Answers with it, and whether the hypervisor
+/// has set the guest's clock.
+async fn reachable(
+    input: &ApplyInput<'_>,
+    ports: &Ports<'_>,
+) -> Result<(Arc<dyn Guest>, String, bool), ExecuteError> {
+    let mut silent = None;
+    for target in targets(input, ports).await? {
+        ports.door.hang_up().await;
+        ports.journal.guard().await?;
+        ports.vm.revert(&target, input.ids.epoch).await?;
+        let has_clock = ports.vm.set_clock().await?;
+        match connect(ports, BOOT).await {
+            Ok(guest) => return Ok((guest, target, has_clock)),
+            Err(error) if is_lost(&error) => {
+                tracing::warn!(point = target, %error, "the guest does not answer at this point either");
+                silent = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(silent.unwrap_or_else(|| {
         VmError::Missing {
             what: "point",
-            name: own.clone(),
+            name: input.point.name.clone(),
             hint: "the twin cannot be taken back: repair it by hand, or delete it".into(),
         }
         .into()
-    })
+    }))
+}
+
+/// The points to go back to, in turn: the operation's own, or the current one after an interrupted revert and of an
+/// operation that took none; then those that it was built on.
+async fn targets(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Vec<String>, ExecuteError> {
+    let facts = ports.vm.observe().await?;
+    let points = facts.map(|facts| facts.points).unwrap_or_default();
+    let named = |name: &str| points.iter().find(|point| point.name == name);
+    let first = named(&input.point.name).or_else(|| points.iter().find(|point| point.current));
+    let before = |point: &&Point| named(point.parent.as_deref()?);
+    let chain = std::iter::successors(first, before).take(points.len());
+    Ok(chain.map(|point| point.name.clone()).collect())
 }

@@ -187,7 +187,7 @@ pub fn changes(lab: &Lab) -> Result<BTreeSet<String>> {
 /// # Errors
 /// An operation is still under way after two minutes.
 pub fn wait_settled(lab: &Lab) -> Result<Value> {
-    wait::until("the end of the operation", Duration::from_secs(120), || {
+    wait::until("the end of the operation", Duration::from_secs(300), || {
         let twin = object(lab, "digitaltwin", NAME)?;
         let (status, reason, message) = condition(&twin, "Ready");
         let busy = twin.pointer("/status/operation").is_some_and(|o| !o.is_null());

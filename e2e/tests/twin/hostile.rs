@@ -28,6 +28,10 @@ pub const SENTENCES: &[Sentence] = &[
         a_service_that_cuts_the_controller_off_is_taken_back,
     ),
     (
+        "a_service_that_was_enabled_before_it_cuts_the_controller_off_is_taken_back_too",
+        a_service_that_was_enabled_before_it_cuts_off_is_taken_back,
+    ),
+    (
         "a_hostile_unit_name_runs_nothing_and_stops_nothing",
         a_hostile_unit_name_runs_nothing_and_stops_nothing,
     ),
@@ -68,15 +72,23 @@ fn firewall(program: &str, argument: &str) -> String {
 }
 
 /// The controller still works on the twin, and the twin says what it left out and why.
-fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
+fn is_named(world: &World, item: &str, reason: &str) -> Result<()> {
     wait::until(
         &format!("{item} to be {reason}"),
-        Duration::from_secs(240),
+        Duration::from_secs(480),
         || {
             let twin = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
             twin::expect_not_replicated(&twin, item, reason).map(Look::Ready)
         },
-    )?;
+    )
+}
+
+fn goes_on(world: &World, item: &str, reason: &str, next: &str) -> Result<()> {
+    is_named(world, item, reason)?;
+    follows(world, next)
+}
+
+fn follows(world: &World, next: &str) -> Result<()> {
     start_on_host(world, next, &counter("after the firewall"))?;
     twin::wait_unit(&world.lab, next, "active")?;
     twin::wait_settled(&world.lab)?;
@@ -97,29 +109,69 @@ fn a_firewall_does_not_lock_out(world: &World) -> Result<()> {
     )
 }
 
+/// A service that drops what comes to the twin. Lets the lab reach the host; a shell hides it from the list of
+/// firewalls.
+fn lockdown(name: &str) -> String {
+    let rules = format!(
+        "table inet {name} {{ chain input {{ type filter hook input priority 0; policy drop; \
+         ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; }}; }}"
+    );
+    firewall("/bin/sh", &format!("-c \"exec nft '{rules}'\""))
+}
+
 fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
-    // Lets the lab reach the host and nobody reach the twin; hidden from the list of firewalls by a shell.
-    let rules = "table inet lockdown { chain input { type filter hook input priority 0; policy drop; \
-                 ip saddr 10.77.0.0/24 accept; iifname lo accept; iifname cni0 accept; }; }";
-    let text = firewall("/bin/sh", &format!("-c \"exec nft '{rules}'\""));
-    start_on_host(world, "lockdown.service", &text)?;
+    start_on_host(world, "lockdown.service", &lockdown("lockdown"))?;
     let outcome = goes_on(
         world,
         "unit/lockdown.service",
         "FailedToApply",
         "after-lockdown.service",
     );
-    let away = "systemctl stop lockdown.service; systemctl disable --quiet lockdown.service; rm /etc/systemd/system/lockdown.service; systemctl daemon-reload; nft delete table inet lockdown";
-    world.lab.host().run(away)?;
-    outcome?;
-    // Until it has left, another attempt may take the twin back once more.
+    let left = leaves(world, "lockdown");
+    outcome.and(left)
+}
+
+fn a_service_that_was_enabled_before_it_cuts_off_is_taken_back(world: &World) -> Result<()> {
+    let unit = "latelock.service";
+    world
+        .lab
+        .host()
+        .write(&format!("/etc/systemd/system/{unit}"), lockdown("latelock"))?;
+    world.lab.host().run(&format!(
+        "systemctl daemon-reload && systemctl enable --quiet {unit}"
+    ))?;
+    wait::until("its file in the twin", Duration::from_secs(120), || {
+        let question = ["/usr/bin/systemctl", "is-enabled", unit];
+        let state = twin::guest(&world.lab, twin::NAME)?.try_run(&question)?.stdout;
+        Ok(match state.trim() {
+            "enabled" => Look::Ready(()),
+            other => Look::NotYet(other.to_owned()),
+        })
+    })?;
+    twin::wait_settled(&world.lab)?;
+    world.lab.host().run(&format!("systemctl start {unit}"))?;
+    // The point before the start boots into the same silence: the one before it is gone back to.
+    let outcome = is_named(world, "unit/latelock.service", "FailedToApply");
+    let left = leaves(world, "latelock");
+    outcome.and(left)?;
+    follows(world, "after-latelock.service")
+}
+
+/// Takes the service off the host, and waits until it has left the twin: until then another attempt may take the twin
+/// back once more.
+fn leaves(world: &World, name: &str) -> Result<()> {
+    let item = format!("unit/{name}.service");
+    let away = format!(
+        "systemctl stop {name}.service; systemctl disable --quiet {name}.service; \
+         rm /etc/systemd/system/{name}.service; systemctl daemon-reload; nft delete table inet {name}"
+    );
+    world.lab.host().run(&away)?;
     wait::until(
-        "lockdown.service to leave the twin",
+        &format!("{item} to leave the twin"),
         Duration::from_secs(300),
         || {
             let twin = twin::wait_settled(&world.lab)?;
-            let named = twin::expect_not_replicated(&twin, "unit/lockdown.service", "FailedToApply");
-            Ok(match named {
+            Ok(match twin::expect_not_replicated(&twin, &item, "FailedToApply") {
                 Ok(()) => Look::NotYet("it is named as FailedToApply".into()),
                 Err(_) => Look::Ready(()),
             })

@@ -85,6 +85,8 @@ struct World {
     vm: FakeVm,
     fate: Arc<Mutex<Fate>>,
     now: Timestamp,
+    /// What points hold.
+    mode: PointMode,
 }
 
 /// Path and bytes of files.
@@ -165,6 +167,7 @@ impl World {
             vm,
             fate: Arc::default(),
             now: "2026-11-24T00:00:00Z".parse().unwrap(),
+            mode: PointMode::Full,
         };
         world.start_process(None);
         world
@@ -215,7 +218,10 @@ impl World {
         let input = ApplyInput {
             ids: &ids(number, epoch),
             content,
-            point: &point(number),
+            point: &PointRequest {
+                mode: self.mode,
+                ..point(number)
+            },
             re_render: None,
             repair,
             restore_on_failure,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guest::fake::{ChannelLoss, StartFailure};
-use safetytwin_crds::item::Reason;
+use safetytwin_crds::item::{Reason, RunClass};
 
 #[tokio::test(start_paused = true)]
 async fn one_items_failure_is_that_items_and_the_others_go_on() {
@@ -47,6 +47,42 @@ async fn a_lost_channel_takes_the_twin_back_and_sets_the_changed_items_aside() {
         let fw = report.manifest.item(&ItemId::unit("fw.service")).unwrap();
         assert_eq!(fw.failure.as_ref().unwrap().reason, Reason::FailedToApply);
         assert_eq!(world.guest.lock_holder(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_was_enabled_before_it_cut_the_channel_is_out_of_the_way_also_after_a_reboot() {
+    for mode in [PointMode::Full, PointMode::Disk] {
+        let mut world = World::new().await;
+        world.mode = mode;
+        world.apply(1, 1, &first()).await.unwrap();
+        let before = world.guest.active_units();
+        let with_firewall = |run| {
+            let mut units: Vec<_> = ["edit", "fw", "gone", "keep", "masked", "off"]
+                .map(|stem| service(&format!("{stem}.service")))
+                .into();
+            units[1].run = run;
+            content(units, &[])
+        };
+        // On the host it is written and enabled a moment before it is started.
+        world.apply(2, 1, &with_firewall(RunClass::Down)).await.unwrap();
+        assert_eq!(world.guest.enabled_and_masked("fw.service"), (true, false));
+        world
+            .guest
+            .cut_channel_while_active("fw.service", ChannelLoss::All);
+        let report = world.apply(3, 1, &with_firewall(RunClass::Up)).await.unwrap();
+        assert!(report.taken_back.is_some(), "{mode:?}");
+        assert_eq!(world.guest.active_units(), before, "{mode:?}");
+        let fw = report.manifest.item(&ItemId::unit("fw.service")).unwrap();
+        assert_eq!(fw.failure.as_ref().unwrap().reason, Reason::FailedToApply);
+        assert_eq!(
+            world.guest.enabled_and_masked("fw.service"),
+            (false, false),
+            "{mode:?}"
+        );
+        world.guest.reboot();
+        let report = world.apply(4, 1, &with_firewall(RunClass::Up)).await.unwrap();
+        assert!(report.taken_back.is_none() && world.guest.active_units().contains("keep.service"));
     }
 }
 
