@@ -85,7 +85,11 @@ struct Recognised {
 }
 
 /// The sections in which AI runtimes are looked for.
-const AMONG: [SectionName; 3] = [SectionName::Units, SectionName::Containers, SectionName::Processes];
+const AMONG: [SectionName; 3] = [
+    SectionName::Units,
+    SectionName::Containers,
+    SectionName::Processes,
+];
 
 impl Assembler {
     /// Assembles `reports`; `now` is RFC 3339.
@@ -279,9 +283,16 @@ mod tests {
         let none = || Err(CollectError::Unavailable("gone".into()));
         assert_eq!(look("processes", none()), (SectionState::Unavailable, None));
         let whole = |content| Ok(Collected::whole(content));
-        assert_eq!(look("processes", whole(Content::Processes(vec![]))), (SectionState::Partial, Some(0)));
+        assert_eq!(
+            look("processes", whole(Content::Processes(vec![]))),
+            (SectionState::Partial, Some(0))
+        );
         look("containers", whole(Content::Containers(vec![])));
-        let units = Content::Units { items: vec![], services: 0, failed: 0 };
+        let units = Content::Units {
+            items: vec![],
+            services: 0,
+            failed: 0,
+        };
         assert_eq!(look("units", whole(units)), (SectionState::Complete, Some(0)));
     }
 

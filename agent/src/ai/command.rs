@@ -10,7 +10,9 @@ use crate::collect::units::text::words;
 /// Wrappers within wrappers that are followed.
 const DEPTH: usize = 8;
 /// Shell words before a command that do not replace it.
-const PREPARATIONS: [&str; 9] = ["cd", "source", ".", "export", "set", "ulimit", "umask", "trap", "eval"];
+const PREPARATIONS: [&str; 9] = [
+    "cd", "source", ".", "export", "set", "ulimit", "umask", "trap", "eval",
+];
 
 /// A command line and where it runs.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +33,11 @@ pub fn program(table: &Table, command: &Command) -> Option<(Program, Vec<String>
     for _ in 0..DEPTH {
         let first = argv.first()?.clone();
         // What the kernel runs is sure; a name is only what the process calls itself.
-        let path = if executable.is_empty() { first.as_str() } else { executable };
+        let path = if executable.is_empty() {
+            first.as_str()
+        } else {
+            executable
+        };
         let name = base_name(path).trim_start_matches('-');
         let rest = argv.get(1..).unwrap_or_default();
         // setproctitle(3) of many servers: one name, which is no file, in the place of the command line.
@@ -60,7 +66,11 @@ pub fn program(table: &Table, command: &Command) -> Option<(Program, Vec<String>
         } else if let Some(wrapper) = wrapper(table, name) {
             argv = unwrap(wrapper, rest)?;
         } else {
-            let path = if path.contains('/') { absolute(path, &directory) } else { path.to_owned() };
+            let path = if path.contains('/') {
+                absolute(path, &directory)
+            } else {
+                path.to_owned()
+            };
             return Some((Program::File(path), rest.to_vec()));
         }
         executable = "";
@@ -74,7 +84,9 @@ pub fn runs_another(table: &Table, command: &Command) -> bool {
         return false;
     };
     let name = base_name(first);
-    let known = is_interpreter(table, name) || table.shells.iter().any(|s| s == name) || wrapper(table, name).is_some();
+    let known = is_interpreter(table, name)
+        || table.shells.iter().any(|s| s == name)
+        || wrapper(table, name).is_some();
     known || first.starts_with('/')
 }
 
@@ -178,7 +190,10 @@ fn shell(arguments: &[String], directory: &mut String) -> Shell {
 
 /// The words of the one command in `text`; none when there are several that count.
 fn last_command(text: &str, directory: &mut String) -> Option<Vec<String>> {
-    let spaced = text.replace("&&", " \u{0} ").replace("||", " \u{0} ").replace([';', '\n'], " \u{0} ");
+    let spaced = text
+        .replace("&&", " \u{0} ")
+        .replace("||", " \u{0} ")
+        .replace([';', '\n'], " \u{0} ");
     let mut found = None;
     for piece in spaced.split('\u{0}') {
         // What a pipe feeds only reads what the first command says.
@@ -200,7 +215,12 @@ fn last_command(text: &str, directory: &mut String) -> Option<Vec<String>> {
         if found.is_some() {
             return None;
         }
-        let redirection = command.iter().position(|w| w == "&" || w.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(['>', '<']) || w.starts_with("&>"));
+        let redirection = command.iter().position(|w| {
+            w == "&"
+                || w.trim_start_matches(|c: char| c.is_ascii_digit())
+                    .starts_with(['>', '<'])
+                || w.starts_with("&>")
+        });
         command.truncate(redirection.unwrap_or(command.len()));
         found = Some(command);
     }
@@ -248,7 +268,13 @@ mod tests {
 
     #[test]
     fn what_only_names_a_program_runs_nothing_of_it() {
-        for line in ["python3 -c 'import a'", "sh -c 'a; b'", "sh", "uv pip install a", "python3"] {
+        for line in [
+            "python3 -c 'import a'",
+            "sh -c 'a; b'",
+            "sh",
+            "uv pip install a",
+            "python3",
+        ] {
             assert_eq!(of(line), None, "{line}");
         }
         let (program, _) = of("grep ollama /var/log/syslog").unwrap();

@@ -80,9 +80,15 @@ impl Found {
     fn positional(&self) -> Option<&str> {
         let words = self.arguments.get(self.runtime.verb(&self.arguments)?..)?;
         let plain = |word: &&String| !word.starts_with('-');
-        let after_option = |at: usize| at.checked_sub(1).and_then(|b| words.get(b)).is_some_and(|w| w.starts_with('-'));
+        let after_option = |at: usize| {
+            at.checked_sub(1)
+                .and_then(|b| words.get(b))
+                .is_some_and(|w| w.starts_with('-'))
+        };
         let mut places = words.iter().enumerate();
-        places.find(|(at, word)| plain(word) && !after_option(*at)).map(|(_, word)| word.as_str())
+        places
+            .find(|(at, word)| plain(word) && !after_option(*at))
+            .map(|(_, word)| word.as_str())
     }
 
     fn accelerators(&self) -> Vec<String> {
@@ -109,7 +115,11 @@ impl Found {
         let wanted = [self.declared(), rule.default];
         let known = wanted.into_iter().flatten().find(|p| listening.contains(p));
         let served = |number, evidence| Some(ServedPort { number, evidence });
-        match (known.or_else(|| listening.first().copied()), self.declared(), rule.default) {
+        match (
+            known.or_else(|| listening.first().copied()),
+            self.declared(),
+            rule.default,
+        ) {
             (Some(number), _, _) => served(number, PortEvidence::Listening),
             (None, Some(number), _) => served(number, PortEvidence::Declared),
             (None, None, Some(number)) => served(number, PortEvidence::Default),
@@ -120,9 +130,19 @@ impl Found {
 
 /// A model by what a command line calls it.
 fn model(text: &str) -> Model {
-    const FILES: [&str; 8] = [".gguf", ".ggml", ".bin", ".safetensors", ".pt", ".pth", ".ckpt", ".onnx"];
+    const FILES: [&str; 8] = [
+        ".gguf",
+        ".ggml",
+        ".bin",
+        ".safetensors",
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".onnx",
+    ];
     let place = text.strip_prefix("file://").unwrap_or(text);
-    let is_file = place.starts_with(['/', '.', '~']) || FILES.iter().any(|end| place.to_lowercase().ends_with(end));
+    let is_file =
+        place.starts_with(['/', '.', '~']) || FILES.iter().any(|end| place.to_lowercase().ends_with(end));
     if !is_file {
         return Model {
             name: text.to_owned(),
@@ -141,7 +161,9 @@ fn model(text: &str) -> Model {
 fn of_process(process: &ProcessItem) -> Option<AiItem> {
     let lossy = |text: &Option<Text>| text.as_ref().map(Text::lossy).unwrap_or_default();
     let command = Command {
-        executable: lossy(&process.executable).trim_end_matches(" (deleted)").to_owned(),
+        executable: lossy(&process.executable)
+            .trim_end_matches(" (deleted)")
+            .to_owned(),
         argv: process.argv.iter().map(Text::lossy).collect(),
         directory: lossy(&process.working_directory),
     };
@@ -161,14 +183,20 @@ fn of_unit(unit: &UnitItem) -> Option<AiItem> {
     }
     let directory = text.last("Service", "WorkingDirectory").unwrap_or_default();
     let commands = text.all("Service", "ExecStart");
-    let of_text = commands.iter().filter_map(|line| Found::of(&command_line(line, directory)));
+    let of_text = commands
+        .iter()
+        .filter_map(|line| Found::of(&command_line(line, directory)));
     // Of a package's unit only the executables are published.
-    let of_files = service.executables.iter().filter(|_| commands.is_empty()).filter_map(|path| {
-        Found::of(&Command {
-            argv: vec![path.clone()],
-            ..Command::default()
-        })
-    });
+    let of_files = service
+        .executables
+        .iter()
+        .filter(|_| commands.is_empty())
+        .filter_map(|path| {
+            Found::of(&Command {
+                argv: vec![path.clone()],
+                ..Command::default()
+            })
+        });
     let found = of_text.chain(of_files).next()?;
     let mut item = found.item(unit.id(), unit.run);
     item.port = found.port(&[]);
@@ -192,12 +220,9 @@ fn command_line(line: &str, directory: &str) -> Command {
 }
 
 fn of_container(container: &ContainerItem) -> Option<AiItem> {
-    let lossy = |list: &Option<Vec<Text>>| -> Vec<String> { list.iter().flatten().map(Text::lossy).collect() };
-    let (entrypoint, mut arguments) = (lossy(&container.entrypoint), lossy(&container.command));
-    if let [line] = arguments.as_slice() {
-        // One argument with spaces is for an entry point that is a shell.
-        arguments = words(line);
-    }
+    let lossy =
+        |list: &Option<Vec<Text>>| -> Vec<String> { list.iter().flatten().map(Text::lossy).collect() };
+    let (entrypoint, arguments) = (lossy(&container.entrypoint), lossy(&container.command));
     let command = |argv: Vec<String>| Command {
         argv,
         directory: container.working_directory.clone(),
@@ -205,10 +230,21 @@ fn of_container(container: &ContainerItem) -> Option<AiItem> {
     };
     let told = command(entrypoint.iter().chain(&arguments).cloned().collect());
     let found = Found::of(&told).or_else(|| {
+        // One argument with spaces is for an image whose entry point is a shell.
+        let arguments = match arguments.as_slice() {
+            [line] if entrypoint.is_empty() => words(line),
+            _ => arguments.clone(),
+        };
+        if let Some(found) = Found::of(&command(arguments.clone())) {
+            return Some(found);
+        }
         // Another entry point, or an interpreter as the command, makes the image a mere base.
         let first = command(arguments.clone());
         let replaced = !entrypoint.is_empty() || command::runs_another(&TABLE, &first);
-        let runtime = TABLE.runtimes.iter().find(|r| !replaced && r.has_image(&container.image, &arguments))?;
+        let runtime = TABLE
+            .runtimes
+            .iter()
+            .find(|r| !replaced && r.has_image(&container.image, &arguments))?;
         Some(Found { runtime, arguments })
     })?;
     let mut item = found.item(container.id(), container.run);

@@ -167,7 +167,10 @@ fn ends_with(path: &str, end: &str) -> bool {
     let Some(skip) = have.len().checked_sub(wanted.len()) else {
         return false;
     };
-    have.iter().skip(skip).zip(wanted).all(|(have, want)| glob(want, have))
+    have.iter()
+        .skip(skip)
+        .zip(wanted)
+        .all(|(have, want)| glob(want, have))
 }
 
 /// Repository and tag of an image reference; a digest is left out, a missing tag is `latest`.
@@ -217,7 +220,11 @@ mod tests {
         assert!(table.runtimes.len() >= 30 && table.wrappers.len() >= 30);
         for r in &table.runtimes {
             let ways = [&r.executables, &r.scripts, &r.modules, &r.titles, &r.images];
-            assert!(ways.iter().any(|way| !way.is_empty()), "{} cannot be found", r.name);
+            assert!(
+                ways.iter().any(|way| !way.is_empty()),
+                "{} cannot be found",
+                r.name
+            );
         }
     }
 
@@ -227,7 +234,13 @@ mod tests {
         assert!(!glob("a*c", "abd") && !glob("a", "ab") && !glob("ab*b", "ab"));
         assert!(ends_with("/opt/comfyui/main.py", "comfyui*/main.py"));
         assert!(!ends_with("/opt/mycomfyui/main.py", "comfyui*/main.py"));
-        assert_eq!(repository_and_tag("r.example:5000/a/b@sha256:00"), ("r.example:5000/a/b", "latest"));
-        assert_eq!(repository_and_tag("r.example:5000/a/b:v1"), ("r.example:5000/a/b", "v1"));
+        assert_eq!(
+            repository_and_tag("r.example:5000/a/b@sha256:00"),
+            ("r.example:5000/a/b", "latest")
+        );
+        assert_eq!(
+            repository_and_tag("r.example:5000/a/b:v1"),
+            ("r.example:5000/a/b", "v1")
+        );
     }
 }

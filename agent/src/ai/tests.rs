@@ -158,7 +158,8 @@ impl Tally {
             }
             (Some(label), found) => {
                 let saw = found.as_ref().map(|item| item.runtime.as_str());
-                self.missed.push(format!("{}: {}, not {saw:?}", case.case, label.runtime));
+                self.missed
+                    .push(format!("{}: {}, not {saw:?}", case.case, label.runtime));
             }
             (None, Some(item)) => self.invented.push(format!("{}: {}", case.case, item.runtime)),
         }
@@ -167,11 +168,15 @@ impl Tally {
     fn compare(&mut self, case: &Case, label: &Label, item: &AiItem) {
         let model = item.model.as_ref().map(|m| m.file.as_ref().unwrap_or(&m.name));
         if model != label.model.as_ref() {
-            self.details.push(format!("{}: model {model:?}, not {:?}", case.case, label.model));
+            self.details
+                .push(format!("{}: model {model:?}, not {:?}", case.case, label.model));
         }
-        let sure = item.port.filter(|p| p.evidence != PortEvidence::Default || Some(p.number) == label.port);
+        let sure = item
+            .port
+            .filter(|p| p.evidence != PortEvidence::Default || Some(p.number) == label.port);
         if sure.map(|p| p.number) != label.port {
-            self.details.push(format!("{}: port {sure:?}, not {:?}", case.case, label.port));
+            self.details
+                .push(format!("{}: port {sure:?}, not {:?}", case.case, label.port));
         }
     }
 }
@@ -196,7 +201,10 @@ fn the_labelled_set_is_recognised_with_the_precision_and_recall_that_the_docs_na
         tally.invented,
         tally.details,
     );
-    assert!(precision >= 99.0 && recall >= 97.0);
+    assert!(
+        tally.invented.is_empty() && recall >= 99.0,
+        "see what is printed above"
+    );
 }
 
 #[test]

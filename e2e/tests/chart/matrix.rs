@@ -90,13 +90,20 @@ impl Cell<'_> {
     /// The rule: its own objects, by the requests that an agent makes.
     fn allowed(&self) -> bool {
         let own = self.writer.own == Some(self.host);
-        own && matches!(self.verb, Verb::Create | Verb::Apply | Verb::EmptyPatch | Verb::Patch)
+        own && matches!(
+            self.verb,
+            Verb::Create | Verb::Apply | Verb::EmptyPatch | Verb::Patch
+        )
     }
 
     fn request(&self) -> http::Request<Vec<u8>> {
         let (plural, name, mut object) = match self.kind {
             Kind::HostState => ("hoststates", self.host.to_owned(), object(self.kind, self.host)),
-            Kind::HostSection => ("hostsections", format!("{}.units.0.a", self.host), object(self.kind, self.host)),
+            Kind::HostSection => (
+                "hostsections",
+                format!("{}.units.0.a", self.host),
+                object(self.kind, self.host),
+            ),
         };
         let all = format!("/apis/safetytwin.com/v1alpha1/{plural}");
         let one = format!("{all}/{name}");
@@ -105,21 +112,41 @@ impl Cell<'_> {
         let (method, path, form, body) = match self.verb {
             // The name is taken, so that what is not refused for its writer is refused for that.
             Verb::Create => ("POST", all, "application/json", object),
-            Verb::Apply => ("PATCH", format!("{one}{apply}"), "application/apply-patch+yaml", object),
+            Verb::Apply => (
+                "PATCH",
+                format!("{one}{apply}"),
+                "application/apply-patch+yaml",
+                object,
+            ),
             Verb::ApplyUnderAnotherName => {
                 object["metadata"]["name"] = json!("matrix-other");
                 let path = format!("{all}/matrix-other{apply}");
                 ("PATCH", path, "application/apply-patch+yaml", object)
             }
             Verb::EmptyPatch => ("PATCH", one, merge, json!({})),
-            Verb::Patch => ("PATCH", one, merge, json!({"metadata": {"labels": {"safetytwin.com/x": "y"}}})),
+            Verb::Patch => (
+                "PATCH",
+                one,
+                merge,
+                json!({"metadata": {"labels": {"safetytwin.com/x": "y"}}}),
+            ),
             Verb::Update => ("PUT", one, "application/json", object),
             Verb::Get => ("GET", one, "", Value::Null),
             Verb::List => ("GET", all, "", Value::Null),
-            Verb::Watch => ("GET", format!("{all}?watch=true&timeoutSeconds=1"), "", Value::Null),
+            Verb::Watch => (
+                "GET",
+                format!("{all}?watch=true&timeoutSeconds=1"),
+                "",
+                Value::Null,
+            ),
             Verb::Delete => ("DELETE", one, "", Value::Null),
             Verb::DeleteAll => ("DELETE", all, "", Value::Null),
-            Verb::PatchStatus => ("PATCH", format!("{one}/status"), merge, json!({"status": {"resendRequest": "x"}})),
+            Verb::PatchStatus => (
+                "PATCH",
+                format!("{one}/status"),
+                merge,
+                json!({"status": {"resendRequest": "x"}}),
+            ),
             Verb::UpdateStatus => ("PUT", format!("{one}/status"), "application/json", object),
         };
         request(method, &path, form, &body)
@@ -132,7 +159,11 @@ impl Cell<'_> {
             Err(kube::Error::Api(status)) => match status.code {
                 409 if self.verb == Verb::Create => Ok(true),
                 401 | 403 | 404 | 405 => Ok(false),
-                422 if status.message.contains("ValidatingAdmissionPolicy") || status.message.contains("must equal") => Ok(false),
+                422 if status.message.contains("ValidatingAdmissionPolicy")
+                    || status.message.contains("must equal") =>
+                {
+                    Ok(false)
+                }
                 _ => Err(format!("{self}: {status:?}")),
             },
             Err(error) => Err(format!("{self}: {error}")),
@@ -141,13 +172,21 @@ impl Cell<'_> {
 }
 
 fn request(method: &str, path: &str, form: &str, body: &Value) -> http::Request<Vec<u8>> {
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let body = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
     let request = http::Request::builder().method(method).uri(path);
     request.header("Content-Type", form).body(body).unwrap()
 }
 
 fn object(kind: Kind, name: &str) -> Value {
-    let source = if name.starts_with("ext-") { "Enrolled" } else { "Node" };
+    let source = if name.starts_with("ext-") {
+        "Enrolled"
+    } else {
+        "Node"
+    };
     match kind {
         Kind::HostState => host(name, source),
         Kind::HostSection => section(name),
@@ -177,21 +216,42 @@ fn forged(token: &str, from: &str, to: &str) -> String {
 
 fn plain_token(account: &str, namespace: &str) -> String {
     let namespace = format!("-n={namespace}");
-    kubectl(&["create", "token", account, &namespace]).unwrap().trim().to_owned()
+    kubectl(&["create", "token", account, &namespace])
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 async fn writers() -> Vec<Writer> {
     let node = token_of("matrix.example");
     let short = token_of("matrix");
     // An account that was given the agents' role by mistake, and one with all rights to the kinds but no host.
-    let by_mistake = ["create", "clusterrolebinding", "mistake", "--clusterrole=safetytwin-agent", "--serviceaccount=default:default"];
+    let by_mistake = [
+        "create",
+        "clusterrolebinding",
+        "mistake",
+        "--clusterrole=safetytwin-agent",
+        "--serviceaccount=default:default",
+    ];
     kubectl(&by_mistake).unwrap();
     let tokens = [
         ("node", Some("matrix.example"), node.clone()),
         ("node of a shorter name", Some("matrix"), short.clone()),
-        ("enrolled", Some("ext-matrix"), enrolled("matrix").token().trim().to_owned()),
-        ("agent without a node", None, plain_token("safetytwin-agent", "safetytwin-system")),
-        ("account with the role by mistake", None, plain_token("default", "default")),
+        (
+            "enrolled",
+            Some("ext-matrix"),
+            enrolled("matrix").token().trim().to_owned(),
+        ),
+        (
+            "agent without a node",
+            None,
+            plain_token("safetytwin-agent", "safetytwin-system"),
+        ),
+        (
+            "account with the role by mistake",
+            None,
+            plain_token("default", "default"),
+        ),
         ("forged", None, forged(&short, "matrix", "matrix-db")),
         ("no token", None, String::new()),
     ];
@@ -205,19 +265,32 @@ async fn writers() -> Vec<Writer> {
 
 /// Versions of all objects of the matrix.
 fn versions() -> String {
-    let path = "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion}/{.metadata.labels} {end}";
+    let path =
+        "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion}/{.metadata.labels} {end}";
     let list = kubectl(&["get", "hoststates,hostsections", "-o", path]).unwrap();
     let foreign = |entry: &&str| {
-        let own = ["matrix.example=", "matrix.example.units.0.a=", "matrix=", "matrix.units.0.a=", "ext-matrix=", "ext-matrix.units.0.a="];
+        let own = [
+            "matrix.example=",
+            "matrix.example.units.0.a=",
+            "matrix=",
+            "matrix.units.0.a=",
+            "ext-matrix=",
+            "ext-matrix.units.0.a=",
+        ];
         entry.contains("matrix") && !own.iter().any(|name| entry.starts_with(name))
     };
-    list.split_whitespace().filter(foreign).collect::<Vec<_>>().join(" ")
+    list.split_whitespace()
+        .filter(foreign)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn make(server: &ApiServer) {
     for name in HOSTS {
         for kind in [Kind::HostState, Kind::HostSection] {
-            let output = server.kubectl(&["create", "-f", "-"], &object(kind, name).to_string()).unwrap();
+            let output = server
+                .kubectl(&["create", "-f", "-"], &object(kind, name).to_string())
+                .unwrap();
             assert!(output.status.success(), "{output:?}");
         }
     }
@@ -225,7 +298,10 @@ fn make(server: &ApiServer) {
 
 #[test]
 fn of_all_requests_of_all_writers_only_an_agent_s_own_pass() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (mut cells, mut passed, mut wrong) = (0, 0, Vec::new());
     runtime.block_on(async {
         let writers = writers().await;
@@ -233,7 +309,12 @@ fn of_all_requests_of_all_writers_only_an_agent_s_own_pass() {
         let before = versions();
         for writer in &writers {
             for (kind, verb, host) in combinations() {
-                let cell = Cell { writer, kind, verb, host };
+                let cell = Cell {
+                    writer,
+                    kind,
+                    verb,
+                    host,
+                };
                 cells += 1;
                 match cell.passed().await {
                     Ok(yes) if yes == cell.allowed() => passed += usize::from(yes),
@@ -245,7 +326,11 @@ fn of_all_requests_of_all_writers_only_an_agent_s_own_pass() {
         assert_eq!(versions(), before, "a foreign object was written");
     });
     println!("{cells} cells, {passed} allowed and passed");
-    assert!(wrong.is_empty(), "{} of {cells} cells are wrong: {wrong:#?}", wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} of {cells} cells are wrong: {wrong:#?}",
+        wrong.len()
+    );
     assert!(cells >= 60 && passed == 3 * 2 * 4);
 }
 
@@ -258,7 +343,10 @@ fn combinations() -> impl Iterator<Item = (Kind, Verb, &'static str)> {
 
 #[test]
 fn an_agent_s_token_opens_no_other_kind() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let agent = client(&token_of("kinds.example")).await;
         let own = "/apis/safetytwin.com/v1alpha1";

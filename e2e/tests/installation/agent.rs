@@ -82,10 +82,16 @@ fn a_model_server_is_counted_and_named(world: &World) -> Result<()> {
     world.install(Installed::Agent)?;
     let host = world.lab.host();
     host.write("/usr/local/bin/llama-server", "#!/bin/sh\nexec sleep infinity\n")?;
-    let unit = "[Service]\nExecStart=/bin/sh -c 'cd / && exec llama-server -m /srv/models/tiny.gguf --port 8099'\n";
+    let unit =
+        "[Service]\nExecStart=/bin/sh -c 'cd / && exec llama-server -m /srv/models/tiny.gguf --port 8099'\n";
     host.write("/etc/systemd/system/answers.service", unit)?;
-    host.write("/etc/systemd/system/trains.service", "[Service]\nExecStart=/bin/sleep infinity llama-server\n")?;
-    host.run("chmod 755 /usr/local/bin/llama-server && systemctl daemon-reload && systemctl start answers trains")?;
+    host.write(
+        "/etc/systemd/system/trains.service",
+        "[Service]\nExecStart=/bin/sleep infinity llama-server\n",
+    )?;
+    host.run(
+        "chmod 755 /usr/local/bin/llama-server && systemctl daemon-reload && systemctl start answers trains",
+    )?;
     wait::until("the model server in the section ai", LIMIT, || {
         let items = world.section("ai")?;
         let named = json!({"key": "unit/answers.service", "runtime": "llama.cpp", "api": "openai", "run": "Up",

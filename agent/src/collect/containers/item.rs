@@ -134,8 +134,14 @@ fn label(key: &str, value: &str, redactions: &mut u32) -> (String, String) {
 
 /// Devices by path, and what of the GPUs is asked for (`--gpus`, or the Container Device Interface).
 fn devices(host: &HostConfig) -> Vec<String> {
-    let paths = host.devices.iter().flatten().filter_map(|d| d.path_on_host.as_deref());
-    let mut list: Vec<String> = paths.map(|path| format!("device {}", redact::text(path).text)).collect();
+    let paths = host
+        .devices
+        .iter()
+        .flatten()
+        .filter_map(|d| d.path_on_host.as_deref());
+    let mut list: Vec<String> = paths
+        .map(|path| format!("device {}", redact::text(path).text))
+        .collect();
     for request in host.device_requests.iter().flatten() {
         let ids = request.device_ids.clone().unwrap_or_default();
         let what = match request.count {
