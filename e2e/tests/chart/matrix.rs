@@ -160,11 +160,11 @@ impl Cell<'_> {
                 409 if self.verb == Verb::Create => Ok(true),
                 401 | 403 | 404 | 405 => Ok(false),
                 422 if status.message.contains("ValidatingAdmissionPolicy")
-                    || status.message.contains("must equal") =>
+                    || status.message.contains("metadata.name must") =>
                 {
                     Ok(false)
                 }
-                _ => Err(format!("{self}: {status:?}")),
+                code => Err(format!("{self}: {code} {}", status.message)),
             },
             Err(error) => Err(format!("{self}: {error}")),
         }
@@ -202,8 +202,10 @@ async fn client(token: &str) -> Client {
             ..AuthInfo::default()
         });
     }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default());
-    Client::try_from(config.await.unwrap()).unwrap()
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .unwrap();
+    Client::try_from(config).unwrap()
 }
 
 /// A token whose payload says another node, under the signature of the true one.
@@ -231,8 +233,9 @@ async fn writers() -> Vec<Writer> {
         "clusterrolebinding",
         "mistake",
         "--clusterrole=safetytwin-agent",
-        "--serviceaccount=default:default",
+        "--serviceaccount=default:mistaken",
     ];
+    kubectl(&["create", "serviceaccount", "mistaken", "-n=default"]).unwrap();
     kubectl(&by_mistake).unwrap();
     let tokens = [
         ("node", Some("matrix.example"), node.clone()),
@@ -250,7 +253,7 @@ async fn writers() -> Vec<Writer> {
         (
             "account with the role by mistake",
             None,
-            plain_token("default", "default"),
+            plain_token("mistaken", "default"),
         ),
         ("forged", None, forged(&short, "matrix", "matrix-db")),
         ("no token", None, String::new()),
