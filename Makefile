@@ -47,7 +47,7 @@ demo-down: ## Removes the demo
 	@$(LAB) down
 
 .PHONY: test
-test: cargo test-fast ## Everything: unit tests, libvirt, and the tests on real parts (root)
+test: cargo $(DEB) test-fast ## Everything: unit tests, libvirt, and the tests on real parts (root)
 	$(call stage,prepare the lab,$(LAB) prepare)
 	$(call stage,lint with libvirt,cargo clippy -q -p safetytwin --all-targets --features libvirt -- -D warnings)
 	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)

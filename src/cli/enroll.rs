@@ -62,6 +62,11 @@ pub async fn run(args: &Args, cluster: &Cluster) -> anyhow::Result<()> {
     let client = Client::try_from(config.clone()).context("failed to connect to the cluster")?;
     make_account(&client, args, &host).await?;
     let token = invite(&client, args, &host).await?;
+    if is_this_machine_only(&server) {
+        eprintln!(
+            "{server} is reached from this machine only: give --server as {name} reaches the API server"
+        );
+    }
     let text = serde_yaml::to_string(&invitation(&server, &config, &host, &token))?;
     std::io::stdout().write_all(text.as_bytes())?;
     if std::io::stdout().is_terminal() {
@@ -83,6 +88,14 @@ fn server(args: &Args, config: &Config) -> anyhow::Result<String> {
         bail!("{url} is no https URL: give --server as the machine reaches the API server");
     }
     Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// Whether the URL names the machine that resolves it.
+fn is_this_machine_only(url: &str) -> bool {
+    let authority = url.trim_start_matches("https://");
+    ["127.", "localhost", "[::1]"]
+        .iter()
+        .any(|own| authority.starts_with(own))
 }
 
 /// The account, and its right to renew its own token.

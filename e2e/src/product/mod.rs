@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod chart;
 pub mod images;
+pub mod package;
 pub mod twin;
 
 use std::collections::BTreeMap;

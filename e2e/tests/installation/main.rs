@@ -5,6 +5,7 @@
 
 mod agent;
 mod controller;
+mod package;
 #[path = "../sentences/mod.rs"]
 mod sentences;
 mod uninstall;
@@ -18,6 +19,12 @@ use world::World;
 type Sentence = sentences::Sentence<World>;
 
 fn main() -> ExitCode {
-    let all = [agent::SENTENCES, controller::SENTENCES, uninstall::SENTENCES].concat();
+    let all = [
+        agent::SENTENCES,
+        package::SENTENCES,
+        controller::SENTENCES,
+        uninstall::SENTENCES,
+    ]
+    .concat();
     sentences::run(all, &[], World::up, World::end)
 }
