@@ -103,19 +103,21 @@ pub async fn apply(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<ApplyRep
         }
     };
     let now = ports.journal.now();
-    let before = manifest_of(guest.as_ref(), &input.ids.twin_uid, input.ids.epoch).await?;
+    let (before, past) = futures::try_join!(
+        manifest_of(guest.as_ref(), &input.ids.twin_uid, input.ids.epoch),
+        resume::look(guest.as_ref(), input.ids.operation)
+    )?;
     if before.operation == input.ids.operation {
         return finish(input, ports, guest.as_ref(), before).await;
     }
-    let past = resume::look(guest.as_ref(), input.ids.operation).await?;
     let seen = if input.repair {
         drift::marked(guest.as_ref(), input.content, &before).await?
     } else {
         before.clone()
     };
     let changes = diff::recorded(input.content, &seen, input.re_render, now);
-    let answers = guest.preflight(&preflight::query(&changes)).await?;
-    let units = guest.units(&preflight::units(&changes)).await?;
+    let (query, names) = (preflight::query(&changes), preflight::units(&changes));
+    let (answers, units) = futures::try_join!(guest.preflight(&query), guest.units(&names))?;
     let plan = steps(&StepInput {
         changes: &changes,
         content: input.content,

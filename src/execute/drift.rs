@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::try_join_all;
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::item::{ItemId, RunClass};
 use safetytwin_crds::manifest::Manifest;
@@ -44,8 +45,11 @@ pub async fn look(guest: &dyn Guest, content: &Content, manifest: &Manifest) -> 
         })
         .collect();
     let names: Vec<UnitName> = sound.iter().map(|item| item.unit.clone()).collect();
-    let facts = guest.units(&names).await?;
-    for item in sound {
+    // One after the other, each file would be four turns of the connection.
+    let units = async { Ok(guest.units(&names).await?) };
+    let files = try_join_all(sound.iter().map(|item| same_files(guest, item, manifest)));
+    let (facts, same) = futures::try_join!(units, files)?;
+    for (item, same) in sound.into_iter().zip(same) {
         let active = facts.iter().find(|f| f.name == item.unit).map(|f| f.active);
         let runs = matches!(
             active,
@@ -59,7 +63,7 @@ pub async fn look(guest: &dyn Guest, content: &Content, manifest: &Manifest) -> 
         if wrong {
             drift.states.insert(item.id.clone());
         }
-        if !same_files(guest, item, manifest).await? {
+        if !same {
             drift.files.insert(item.id.clone());
         }
     }
@@ -77,12 +81,11 @@ async fn same_files(
         .as_ref()
         .filter(|_| placed.is_some_and(|p| p.fallback));
     let files: &[DesiredFile] = fallback.map_or(&item.files, |f| &f.files);
-    for file in files {
-        if guest.read_file(&file.path).await?.as_deref() != Some(file.content.as_bytes()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let as_written = files.iter().map(|file| async move {
+        let found = guest.read_file(&file.path).await?;
+        Ok::<_, ExecuteError>(found.as_deref() == Some(file.content.as_bytes()))
+    });
+    Ok(try_join_all(as_written).await?.into_iter().all(|same| same))
 }
 
 /// The manifest as it would be if the drifted items had never been placed so: a plan made from it sets them right.

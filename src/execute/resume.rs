@@ -17,10 +17,10 @@ pub(super) struct Past {
 /// # Errors
 /// The connection is lost.
 pub(super) async fn look(guest: &dyn Guest, operation: i64) -> Result<Past, ExecuteError> {
-    let record = guest.operation().await?;
+    let (record, boot_id) = futures::try_join!(guest.operation(), guest.boot_id())?;
     Ok(Past {
         record: record.filter(|record| record.number == operation),
-        boot_id: guest.boot_id().await?,
+        boot_id,
     })
 }
 

@@ -1,9 +1,9 @@
 //! Which restore points go (design §6): automatic ones beyond `keepLast`; never a pinned, in-use or
 //! last good one, never the newest.
 //!
-//! Points form a tree, one branch of which the present is built on. A branch point cannot be removed
-//! while a dead branch hangs on it, so dead branches go leaf-first, and what must stay on one keeps
-//! its ancestors there. Removal has two phases: the object is deleted, then its finalizer removes
+//! Points form a tree, one branch of which the present is built on. A point cannot be removed while a
+//! dead point is below it, so dead branches go leaf-first, and what must stay on one keeps all that it
+//! was built on. Removal has two phases: the object is deleted, then its finalizer removes
 //! the point; [`prune`] answers the order of the first phase.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,44 +78,32 @@ fn active_chain(points: &[PointInfo]) -> BTreeSet<&str> {
     chain
 }
 
-/// The oldest wanted point that can go now: on the active chain one without a dead branch, elsewhere
-/// a leaf.
+/// The oldest wanted point that can go now: one without a dead point anywhere below it.
 fn next_removable<'a>(
     wanted: &BTreeSet<&'a str>,
     left: &BTreeMap<&str, &PointInfo>,
     active: &BTreeSet<&str>,
     points: &'a [PointInfo],
 ) -> Option<&'a str> {
-    let parent_left = |point: &PointInfo| nearest_left(point, left, points);
-    let dead_children = |name: &str| {
-        left.values()
-            .any(|p| !active.contains(p.name.as_str()) && parent_left(p).as_deref() == Some(name))
-    };
+    let dead = left.values().filter(|p| !active.contains(p.name.as_str()));
+    let below: BTreeSet<&str> = dead.flat_map(|p| ancestors(p, points)).collect();
     points
         .iter()
-        .filter(|p| wanted.contains(p.name.as_str()) && !dead_children(&p.name))
+        .filter(|p| wanted.contains(p.name.as_str()) && !below.contains(p.name.as_str()))
         .min_by_key(|p| (p.number, &p.name))
         .map(|p| p.name.as_str())
 }
 
-/// The parent of a point after removals in between were merged into it.
-fn nearest_left(
-    point: &PointInfo,
-    left: &BTreeMap<&str, &PointInfo>,
-    points: &[PointInfo],
-) -> Option<String> {
-    let mut parent = point.parent.clone();
-    for _ in 0..points.len() {
-        let name = parent?;
-        if left.contains_key(name.as_str()) {
-            return Some(name);
-        }
-        parent = points
-            .iter()
-            .find(|p| p.name == name)
-            .and_then(|p| p.parent.clone());
-    }
-    None
+/// The points that one was built on, removed ones included.
+fn ancestors<'a>(point: &'a PointInfo, points: &'a [PointInfo]) -> Vec<&'a str> {
+    let parent = |name: &&'a str| {
+        let found = points.iter().find(|p| p.name == **name)?;
+        found.parent.as_deref()
+    };
+    // As many steps as there are points: a loop in what a hypervisor said ends.
+    std::iter::successors(point.parent.as_deref(), parent)
+        .take(points.len())
+        .collect()
 }
 
 #[cfg(test)]
@@ -171,6 +159,17 @@ mod tests {
             ["r0005"],
             "a pin on a dead branch keeps its ancestors"
         );
+    }
+
+    #[test]
+    fn what_a_dead_branch_was_built_on_waits_for_it() {
+        // 1 - 2 - 3 - 4 (dead), then restored to 3: 3 - 5 - 6 (current).
+        let mut points = chain(6);
+        points[4].parent = Some("r0003".into());
+        points[3].pinned = true;
+        assert_eq!(prune(&points, 1), ["r0005"]);
+        points[3].pinned = false;
+        assert_eq!(prune(&points, 1), ["r0004", "r0001", "r0002", "r0003", "r0005"]);
     }
 
     #[test]

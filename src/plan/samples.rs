@@ -91,6 +91,8 @@ pub(crate) fn container(name: &str) -> ContainerItem {
         cap_add: Vec::new(),
         cap_drop: Vec::new(),
         devices: Vec::new(),
+        health_check: None,
+        log_driver: String::new(),
         privileged: false,
         labels: Default::default(),
         rootless_user: None,

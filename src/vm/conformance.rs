@@ -99,6 +99,7 @@ pub async fn run(vm: &dyn TwinVm) -> Outcome {
     a_revert_to_a_disk_point_runs(vm).await?;
     a_revert_to_a_point_that_is_not_there_is_refused(vm).await?;
     every_point_of_the_chain_can_be_deleted_while_the_vm_runs(vm).await?;
+    after_many_reverts_points_can_still_be_deleted(vm).await?;
     a_deleted_vm_is_gone_and_can_be_made_again(vm).await
 }
 
@@ -284,6 +285,29 @@ async fn every_point_of_the_chain_can_be_deleted_while_the_vm_runs(vm: &dyn Twin
     let same = after.running && before.incarnation == after.incarnation;
     check.that(same, || "the VM was stopped or started again".into())?;
     check.take("seven", PointMode::Disk).await.map(|_| ())
+}
+
+async fn after_many_reverts_points_can_still_be_deleted(vm: &dyn TwinVm) -> Outcome {
+    let name = "after many reverts points can still be deleted";
+    let check = Check { vm, name };
+    for (epoch, point) in (20..).zip(["m1", "m2", "m3", "m4"]) {
+        check.take(point, PointMode::Disk).await?;
+        check.ok(vm.revert(point, epoch).await)?;
+    }
+    check.take("m5", PointMode::Disk).await?;
+    check.ok(vm.revert("m5", 30).await)?;
+    check.ok(vm.revert("m4", 31).await)?;
+    // "m5" is a dead branch now: what it was built on waits for it, what was taken since does not.
+    for point in ["m6", "m7"] {
+        check.take(point, PointMode::Disk).await?;
+    }
+    check.ok(vm.delete_point("m6").await)?;
+    check.refuses(vm.delete_point("m1").await)?;
+    for point in ["m5", "m1", "m2", "m3", "m4", "m7"] {
+        check.ok(vm.delete_point(point).await)?;
+    }
+    let facts = check.facts().await?;
+    check.that(facts.running, || "it does not run".into())
 }
 
 async fn a_deleted_vm_is_gone_and_can_be_made_again(vm: &dyn TwinVm) -> Outcome {

@@ -204,10 +204,10 @@ fn last_command(text: &str, directory: &mut String) -> Option<Vec<String>> {
             command.remove(0);
         }
         let Some(first) = command.first() else { continue };
-        if first == "cd" {
-            if let Some(to) = command.get(1) {
-                *directory = absolute(to, directory);
-            }
+        if first == "cd"
+            && let Some(to) = command.get(1)
+        {
+            *directory = absolute(to, directory);
         }
         if PREPARATIONS.contains(&first.as_str()) {
             continue;

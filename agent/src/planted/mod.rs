@@ -91,6 +91,8 @@ fn commented(text: &str) -> String {
 fn command(planted: &Planted, place: usize) -> Sources {
     let argv: Vec<&str> = planted.text.split('|').collect();
     let words: Vec<String> = argv.iter().map(|a| quoted(a)).collect();
+    let mut check = vec!["CMD"];
+    check.extend(argv.iter().map(|word| &**word));
     let mut sources = Sources::default();
     match place {
         0 => sources
@@ -108,10 +110,12 @@ fn command(planted: &Planted, place: usize) -> Sources {
                 .units
                 .push(("[Service]\nExecStart=/bin/a\n".into(), drop_in));
         }
-        4 => sources.containers.push(json!({"Config": {"Cmd": argv}})),
+        4 => sources
+            .containers
+            .push(json!({"Config": {"Cmd": argv, "Healthcheck": {"Test": ["CMD-SHELL", argv.join(" ")]}}})),
         5 => sources.containers.push(
             json!({"Config": {"Entrypoint": argv, "Labels": {"command": argv.join(" ")},
-            "Healthcheck": {"Test": argv}}, "Path": argv[0], "Args": argv}),
+            "Healthcheck": {"Test": check}}, "Path": argv[0], "Args": argv}),
         ),
         _ => sources.processes.push(processes::Fake::of(&argv)),
     }

@@ -92,6 +92,12 @@ pub struct ContainerItem {
     /// Devices of the host that it is given: `device /dev/kfd`, `gpus all`, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
+    /// Health check, when it differs from the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// Log driver; empty means what engines do by themselves: `json-file`, `journald`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log_driver: String,
     /// Labels, values redacted by shape.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -108,6 +114,26 @@ impl ContainerItem {
             name: format!("{}:{}", self.engine.command(), self.name),
         }
     }
+}
+
+/// How an engine finds out whether a container does its work (`HEALTHCHECK` of a Dockerfile).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// `NONE`; or `CMD` and its words; or `CMD-SHELL` and one line. Redacted by shape.
+    pub test: Vec<Text>,
+    /// Milliseconds between two tests; 0 means the engine's default, here and below.
+    #[serde(default)]
+    pub interval_ms: i64,
+    /// Milliseconds after which a test has failed.
+    #[serde(default)]
+    pub timeout_ms: i64,
+    /// Milliseconds at the start in which a failure does not count.
+    #[serde(default)]
+    pub start_period_ms: i64,
+    /// Failures in a row that make a container unhealthy.
+    #[serde(default)]
+    pub retries: i64,
 }
 
 /// A published port.

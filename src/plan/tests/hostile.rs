@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use safetytwin_crds::item::Text;
-use safetytwin_crds::item::container::{Mount, PortMapping};
+use safetytwin_crds::item::container::{HealthCheck, Mount, PortMapping};
 use safetytwin_crds::item::unit::Origin;
 
 use super::*;
@@ -185,9 +185,43 @@ proptest! {
 }
 
 #[test]
+fn a_health_check_runs_in_the_container_and_nowhere_else() {
+    let rendered = |test: &[&str]| {
+        let mut item = container("web");
+        item.health_check = Some(HealthCheck {
+            test: test.iter().map(|word| Text::from(*word)).collect(),
+            retries: 3,
+            ..HealthCheck::default()
+        });
+        crate::render::container::render(&item, item.engine).unwrap()
+    };
+    let text = |test: &[&str]| rendered(test).files[0].content.clone();
+    assert!(text(&["NONE"]).contains("--no-healthcheck"));
+    let line = text(&["CMD-SHELL", "curl -f http://localhost/ || exit 1"]);
+    assert!(
+        line.contains("\"--health-cmd=curl -f http://localhost/ || exit 1\" --health-retries=3"),
+        "{line}"
+    );
+    let words = text(&["CMD", "a b", "it's"]);
+    assert!(words.contains(r#"--health-cmd='a b' 'it'\\''s'"#), "{words}");
+    for broken in [
+        &["CMD-SHELL", "a\nExecStartPre=/bin/evil"][..],
+        &["CMD"],
+        &["EVIL", "x"],
+        &[],
+    ] {
+        let rendered = rendered(broken);
+        assert!(!rendered.files[0].content.contains("health"), "{broken:?}");
+        assert_eq!(rendered.substituted, Some(Reason::InvalidItem), "{broken:?}");
+    }
+}
+
+#[test]
 fn what_a_container_may_not_have_is_left_out_and_listed() {
     let mut item = container("web");
     item.privileged = true;
+    item.devices = vec!["gpus all".into()];
+    item.log_driver = "gelf".into();
     item.network_mode = "host".into();
     item.cap_add = vec!["SYS_ADMIN".into(), "NET_BIND_SERVICE".into()];
     item.ports = [(22, "tcp"), (80, "tcp"), (81, "evil")]
@@ -218,13 +252,15 @@ fn what_a_container_may_not_have_is_left_out_and_listed() {
         "SYS_ADMIN",
         "22",
         "evil",
+        "gpus",
+        "gelf",
     ] {
         assert!(!text.contains(absent), "{absent}: {text}");
     }
     assert!(text.contains("--publish=80:80/tcp") && text.contains("--cap-add=NET_BIND_SERVICE"));
     assert_eq!(
         (rendered.substituted, rendered.details.len()),
-        (Some(Reason::NotPermitted), 7)
+        (Some(Reason::NotPermitted), 9)
     );
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use safetytwin_crds::item::Text;
-use safetytwin_crds::item::container::{Mount, PortMapping};
+use safetytwin_crds::item::container::{HealthCheck, Mount, PortMapping};
 use safetytwin_crds::revision::DesiredFile;
 
 use super::*;
@@ -80,6 +80,14 @@ fn files_of(items: &HostItems) -> Vec<DesiredFile> {
     all.collect()
 }
 
+fn health_check() -> HealthCheck {
+    HealthCheck {
+        test: ["CMD", "curl", "http://x/?a=%n&b='$c'"].map(Text::from).into(),
+        interval_ms: 5000,
+        ..HealthCheck::default()
+    }
+}
+
 #[test]
 fn systemd_accepts_every_kind_of_unit_that_is_rendered() {
     let mut web = container("web");
@@ -94,6 +102,7 @@ fn systemd_accepts_every_kind_of_unit_that_is_rendered() {
     web.memory_bytes = 64 << 20;
     web.cpu_milli = 1500;
     web.cap_add = vec!["CAP_NET_ADMIN".into()];
+    web.health_check = Some(health_check());
     web.labels = [("a.b".to_owned(), "50% of $x".to_owned())].into();
     web.networks = [
         ("front".to_owned(), vec!["www".to_owned()]),

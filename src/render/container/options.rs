@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use safetytwin_crds::item::container::Mount;
+use safetytwin_crds::item::container::{HealthCheck, Mount};
 use safetytwin_crds::item::{ContainerItem, Reason};
 use safetytwin_crds::names::{ContainerName, printable};
 
@@ -62,6 +62,11 @@ pub(super) fn options(item: &ContainerItem, rendered: &mut Rendered) -> Result<V
     if item.privileged {
         rendered.substitute(Reason::NotPermitted, "runs without privileged");
     }
+    devices(item, rendered);
+    log(item, rendered, &mut words);
+    if let Some(check) = &item.health_check {
+        health(check, rendered, &mut words);
+    }
     capabilities(item, rendered, &mut words);
     for (key, value) in &item.labels {
         text("label", key)?;
@@ -80,6 +85,78 @@ pub(super) fn options(item: &ContainerItem, rendered: &mut Rendered) -> Result<V
         }
     }
     Ok(words)
+}
+
+fn devices(item: &ContainerItem, rendered: &mut Rendered) {
+    for device in &item.devices {
+        let detail = format!(
+            "{} left out: a twin has no devices of its host",
+            printable(device, 60)
+        );
+        rendered.substitute(Reason::NotPermitted, detail);
+    }
+}
+
+/// A log stays in the twin, as its engine keeps it; another driver would send it elsewhere.
+fn log(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<String>) {
+    match item.log_driver.as_str() {
+        "" | "local" => {}
+        "none" => words.push("--log-driver=none".to_owned()),
+        other => {
+            let detail = format!(
+                "log driver {} left out: it leads out of the twin",
+                printable(other, 40)
+            );
+            rendered.substitute(Reason::NotPermitted, detail);
+        }
+    }
+}
+
+/// The command line knows health checks as one line for a shell in the container.
+fn health(check: &HealthCheck, rendered: &mut Rendered, words: &mut Vec<String>) {
+    let texts: Option<Vec<&str>> = check
+        .test
+        .iter()
+        .map(|t| std::str::from_utf8(&t.0).ok())
+        .collect();
+    let plain = |text: &&str| text.len() <= 4096 && !text.chars().any(char::is_control);
+    let line = match texts.as_deref() {
+        Some(["NONE"]) => {
+            words.push("--no-healthcheck".to_owned());
+            return;
+        }
+        Some(["CMD-SHELL", line]) => Some((*line).to_owned()),
+        Some(["CMD", words @ ..]) if !words.is_empty() => {
+            let quoted: Vec<String> = words.iter().map(|word| quote(word)).collect();
+            Some(quoted.join(" "))
+        }
+        _ => None,
+    };
+    let Some(line) = line.filter(|line| plain(&line.as_str())) else {
+        rendered.substitute(
+            Reason::InvalidItem,
+            "health check left out: it is no plain command",
+        );
+        return;
+    };
+    words.push(format!("--health-cmd={line}"));
+    for (option, milliseconds) in [
+        ("interval", check.interval_ms),
+        ("timeout", check.timeout_ms),
+        ("start-period", check.start_period_ms),
+    ] {
+        if milliseconds > 0 {
+            words.push(format!("--health-{option}={milliseconds}ms"));
+        }
+    }
+    if check.retries > 0 {
+        words.push(format!("--health-retries={}", check.retries));
+    }
+}
+
+/// One word for a POSIX shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn capabilities(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<String>) {

@@ -8,6 +8,7 @@ use safetytwin_crds::item::observed::ObservedContainer;
 use safetytwin_crds::item::{RunClass, Text};
 use safetytwin_crds::names::ContainerName;
 
+use super::health;
 use crate::redact;
 
 /// The item; none for Podman's infrastructure containers. The error names a container that is
@@ -28,18 +29,15 @@ pub fn container(
     let empty_host = HostConfig::default();
     let host = details.host_config.as_ref().unwrap_or(&empty_host);
     let mut redactions = 0;
-    let mut arguments = |own: &Option<Vec<String>>, images: Option<&Vec<String>>| {
-        let own = own
-            .as_ref()
-            .filter(|own| !own.is_empty() && Some(*own) != images)?;
-        let bytes: Vec<Vec<u8>> = own.iter().map(|a| a.clone().into_bytes()).collect();
-        let (texts, count) = redact::argv(&bytes);
-        redactions += count;
-        Some(texts)
-    };
-    let entrypoint: Option<Vec<Text>> =
-        arguments(&config.entrypoint, image.and_then(|i| i.entrypoint.as_ref()));
-    let command = arguments(&config.cmd, image.and_then(|i| i.cmd.as_ref()));
+    let of_image = image.and_then(|i| i.entrypoint.as_ref());
+    let entrypoint = arguments(config.entrypoint.as_ref(), of_image, &mut redactions);
+    let of_image = image.and_then(|i| i.cmd.as_ref());
+    let command = arguments(config.cmd.as_ref(), of_image, &mut redactions);
+    let (health_check, hidden) = health::check(
+        config.healthcheck.as_ref(),
+        image.and_then(|i| i.healthcheck.as_ref()),
+    );
+    redactions += hidden;
     let image_name = redact::image(config.image.as_deref().unwrap_or_default());
     let labels = labels(config, image, &mut redactions);
     redactions += image_name.count;
@@ -62,6 +60,8 @@ pub fn container(
         cap_drop: sorted(host.cap_drop.clone()),
         privileged: host.privileged.unwrap_or(false),
         devices: devices(host),
+        health_check,
+        log_driver: log_driver(host),
         labels,
         rootless_user: None,
         entrypoint,
@@ -69,6 +69,19 @@ pub fn container(
         redactions,
         name,
     }))
+}
+
+/// Words that are not the image's, redacted.
+fn arguments(
+    own: Option<&Vec<String>>,
+    images: Option<&Vec<String>>,
+    redactions: &mut u32,
+) -> Option<Vec<Text>> {
+    let own = own.filter(|own| !own.is_empty() && Some(*own) != images)?;
+    let bytes: Vec<Vec<u8>> = own.iter().map(|a| a.clone().into_bytes()).collect();
+    let (texts, count) = redact::argv(&bytes);
+    *redactions += count;
+    Some(texts)
 }
 
 /// A setting that is not the image's, redacted; empty when it is.
@@ -130,6 +143,19 @@ fn label(key: &str, value: &str, redactions: &mut u32) -> (String, String) {
     };
     *redactions += name.count + text.count;
     (name.text, text.text)
+}
+
+/// Where the log goes, unless it is what engines do by themselves. Its options may hold secrets: they are not read.
+fn log_driver(host: &HostConfig) -> String {
+    let driver = host
+        .log_config
+        .as_ref()
+        .and_then(|c| c.typ.as_deref())
+        .unwrap_or_default();
+    match driver {
+        "json-file" | "journald" | "k8s-file" => String::new(),
+        other => redact::text(other).text,
+    }
 }
 
 /// Devices by path, and what of the GPUs is asked for (`--gpus`, or the Container Device Interface).
@@ -257,7 +283,7 @@ mod tests {
             "Config":{"Image":"u:p@r/web:1","Env":["PATH=/bin","DB_PASSWORD=x"],"Cmd":["serve","--token","S3cr3t"],
               "Labels":{"team":"a","api.token":"S3cr3t"}},
             "HostConfig":{"NetworkMode":"default","NanoCpus":500000000,
-              "Devices":[{"PathOnHost":"/dev/kfd"}],"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}],"RestartPolicy":{"Name":"always"},
+              "LogConfig":{"Type":"local","Config":{"x":"S3cr3t"}},"Devices":[{"PathOnHost":"/dev/kfd"}],"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}],"RestartPolicy":{"Name":"always"},
               "PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"},{"HostIp":"","HostPort":"70000"}]}},
             "Mounts":[{"Type":"volume","Name":"data","Source":"/x","Destination":"/d","RW":false}]}"#,
         );
@@ -275,6 +301,7 @@ mod tests {
         );
         assert_eq!((item.ports.len(), item.mounts[0].source.as_str()), (1, "data"));
         assert_eq!(item.network_mode, "bridge");
+        assert_eq!(item.log_driver, "local");
         assert_eq!(item.devices, ["device /dev/kfd", "gpus all"]);
         let text = serde_json::to_string(&item).unwrap();
         assert!(!text.contains("S3cr3t") && !text.contains("/bin"), "{text}");

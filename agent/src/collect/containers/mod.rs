@@ -4,6 +4,7 @@
 //! one is opened only while the service behind it runs (over D-Bus; without systemd, while a
 //! `dockerd` process exists). Kubernetes' containers are in neither engine and do not appear.
 
+mod health;
 pub(crate) mod item;
 
 use std::path::{Path, PathBuf};
