@@ -26,5 +26,5 @@ fn main() -> ExitCode {
         uninstall::SENTENCES,
     ]
     .concat();
-    sentences::run(all, &[], World::up, World::end)
+    sentences::run(all, World::up, World::end)
 }

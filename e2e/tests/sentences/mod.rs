@@ -7,18 +7,16 @@ use libtest_mimic::{Arguments, Trial};
 /// A sentence and what proves it in a world `W`.
 pub type Sentence<W> = (&'static str, fn(&W) -> anyhow::Result<()>);
 
-/// Runs what the command line asks for; `unseen` are shown as ignored. `up` is not called for a list.
+/// Runs what the command line asks for. `up` is not called for a list.
 pub fn run<W: Clone + Send + 'static>(
     sentences: Vec<Sentence<W>>,
-    unseen: &[&str],
     up: impl FnOnce() -> anyhow::Result<W>,
     end: impl FnOnce(&W, bool),
 ) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if arguments.list {
-        let listed =
-            |(name, _): Sentence<W>| Trial::test(name, || Ok(())).with_ignored_flag(unseen.contains(&name));
+        let listed = |(name, _): Sentence<W>| Trial::test(name, || Ok(()));
         return libtest_mimic::run(&arguments, sentences.into_iter().map(listed).collect()).exit_code();
     }
     let world = match up() {
@@ -37,7 +35,6 @@ pub fn run<W: Clone + Send + 'static>(
                 format!("{error:#}").into()
             })
         })
-        .with_ignored_flag(unseen.contains(&name))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     end(&world, conclusion.has_failed());

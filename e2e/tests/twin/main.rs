@@ -38,5 +38,5 @@ fn main() -> ExitCode {
         restoring::SENTENCES,
     ]
     .concat();
-    sentences::run(all, &[], World::up, World::end)
+    sentences::run(all, World::up, World::end)
 }
