@@ -15,7 +15,7 @@ use crate::facts::Preflight;
 use crate::guest::{Guest, GuestError};
 use crate::plan::steps::{StepInput, quarantine};
 use crate::plan::{Changes, diff};
-use crate::vm::{Point, VmError};
+use crate::vm::{VmError, chain};
 
 /// How long a guest may take to answer after it was taken back: a Disk point boots.
 const BOOT: Duration = Duration::from_secs(120);
@@ -116,7 +116,10 @@ async fn targets(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Vec<String
     let points = facts.map(|facts| facts.points).unwrap_or_default();
     let named = |name: &str| points.iter().find(|point| point.name == name);
     let first = named(&input.point.name).or_else(|| points.iter().find(|point| point.current));
-    let before = |point: &&Point| named(point.parent.as_deref()?);
-    let chain = std::iter::successors(first, before).take(points.len());
-    Ok(chain.map(|point| point.name.clone()).collect())
+    let before = first.map(|point| chain::ancestors(&points, point));
+    let names = first.map(|point| point.name.as_str()).into_iter();
+    Ok(names
+        .chain(before.into_iter().flatten())
+        .map(str::to_owned)
+        .collect())
 }

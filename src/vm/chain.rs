@@ -39,7 +39,7 @@ pub fn blockers<'a>(points: &'a [Point], name: &str) -> Vec<&'a str> {
 }
 
 /// Names of the points that one was built on, the nearest first.
-fn ancestors<'a>(points: &'a [Point], point: &'a Point) -> Vec<&'a str> {
+pub fn ancestors<'a>(points: &'a [Point], point: &'a Point) -> Vec<&'a str> {
     let parent = |name: &&'a str| {
         let found = points.iter().find(|point| point.name == **name)?;
         found.parent.as_deref()
