@@ -13,6 +13,7 @@
 pub mod condition;
 pub mod digest;
 pub mod digitaltwin;
+pub mod glob;
 pub mod hostsection;
 pub mod hoststate;
 pub mod item;

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use safetytwin_crds::glob::matches as glob;
 use serde::Deserialize;
 
 /// The table of this build. A test reads it, so a broken one never ships.
@@ -181,28 +182,6 @@ fn repository_and_tag(image: &str) -> (&str, &str) {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         _ => (name, "latest"),
     }
-}
-
-/// Whether `text` is what `pattern` says, where `*` stands for any characters.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let mut pieces = pieces.peekable();
-    if pieces.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(piece) = pieces.next() {
-        if pieces.peek().is_none() {
-            return rest.ends_with(piece);
-        }
-        match rest.split_once(piece) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    true
 }
 
 /// The last component of a path.

@@ -2,7 +2,6 @@
 //!
 //! Called by [`super::desired()`]. Pure and total: every item is either taken or excluded by name.
 
-pub mod glob;
 pub mod tables;
 
 use safetytwin_crds::digitaltwin::{DigitalTwinSpec, Filter};
@@ -58,7 +57,12 @@ pub fn unit(item: &UnitItem, spec: &DigitalTwinSpec) -> Result<(), Refusal> {
 pub fn protected(name: &str) -> Option<&'static str> {
     tables::PROTECTED
         .iter()
-        .find(|family| family.names.iter().any(|pattern| glob::matches(pattern, name)))
+        .find(|family| {
+            family
+                .names
+                .iter()
+                .any(|pattern| safetytwin_crds::glob::matches(pattern, name))
+        })
         .map(|family| family.what)
 }
 
@@ -71,7 +75,7 @@ fn is_standard_target(name: &str) -> bool {
     name.ends_with(".target")
         && tables::STANDARD_TARGETS
             .iter()
-            .any(|pattern| glob::matches(pattern, name))
+            .any(|pattern| safetytwin_crds::glob::matches(pattern, name))
 }
 
 fn check_type(item: &UnitItem) -> Result<(), Refusal> {
@@ -182,10 +186,10 @@ fn check_filter(filter: Option<&Filter>, member: &str, names: &[&str]) -> Result
     let Some(filter) = filter else {
         return refuse(" is not set");
     };
-    if glob::any(&filter.exclude, names.iter().copied()) {
+    if safetytwin_crds::glob::any(&filter.exclude, names.iter().copied()) {
         return refuse(".exclude names it");
     }
-    if !filter.include.is_empty() && !glob::any(&filter.include, names.iter().copied()) {
+    if !filter.include.is_empty() && !safetytwin_crds::glob::any(&filter.include, names.iter().copied()) {
         return refuse(".include does not name it");
     }
     Ok(())
