@@ -255,6 +255,17 @@ impl Lab {
         output(self.virsh_command().args(arguments))
     }
 
+    /// The names of the volumes in the pool of the twins.
+    ///
+    /// # Errors
+    /// virsh fails.
+    pub fn volumes(&self) -> Result<Vec<String>> {
+        self.virsh(["pool-refresh", "twins"])?;
+        let rows = self.virsh(["vol-list", "twins"])?;
+        let name = |row: &str| row.split_whitespace().next().map(str::to_owned);
+        Ok(rows.lines().filter_map(name).collect())
+    }
+
     /// The command virsh inside the lab.
     pub fn virsh_command(&self) -> Command {
         let mut command = self.command("virsh");

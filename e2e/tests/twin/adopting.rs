@@ -9,6 +9,7 @@ use safetytwin_e2e::wait;
 use serde_json::json;
 
 use crate::Sentence;
+use crate::following::{counter, start_on_host};
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[(
@@ -60,9 +61,10 @@ fn an_existing_domain_is_adopted(world: &World) -> Result<()> {
     world
         .lab
         .kubectl_with(["apply", "-f", "-"], &wanted.to_string())?;
-    let state = ["/usr/bin/systemctl", "is-active", "first.service"];
+    start_on_host(world, "both.service", &counter("in two twins"))?;
+    let state = ["/usr/bin/systemctl", "is-active", "both.service"];
     wait::until_true(
-        "first.service in the adopted domain",
+        "both.service in the adopted domain",
         Duration::from_secs(180),
         || Ok(guest.try_run(&state)?.stdout.trim() == "active"),
     )?;
@@ -86,9 +88,12 @@ fn an_existing_domain_is_adopted(world: &World) -> Result<()> {
     ] {
         world.lab.virsh(words.iter().copied())?;
     }
-    world
-        .lab
-        .virsh(["vol-delete", "--pool", "twins", &format!("{NAME}.qcow2")])?;
+    // Its disk, its seed and the files of its points, which stayed with it.
+    for volume in world.lab.volumes()? {
+        if volume.contains(NAME) {
+            world.lab.virsh(["vol-delete", "--pool", "twins", &volume])?;
+        }
+    }
     world
         .lab
         .kubectl(["delete", "twinclass", NAME, "--timeout=50s"])?;
