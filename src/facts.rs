@@ -1,4 +1,7 @@
-//! Facts about a guest and its VM: what ports answer and what `plan` decides on. Data only.
+//! Facts about a guest and its VM: what ports answer and what `plan` decides on. Data, and the
+//! order in it that several layers need.
+
+pub mod lineage;
 
 use std::collections::{BTreeMap, BTreeSet};
 

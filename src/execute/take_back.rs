@@ -12,10 +12,11 @@ use safetytwin_crds::names::UnitName;
 use super::apply::ApplyInput;
 use super::{ExecuteError, Ports, connect, manifest_of};
 use crate::facts::Preflight;
+use crate::facts::lineage;
 use crate::guest::{Guest, GuestError};
 use crate::plan::steps::{StepInput, quarantine};
 use crate::plan::{Changes, diff};
-use crate::vm::{VmError, chain};
+use crate::vm::VmError;
 
 /// How long a guest may take to answer after it was taken back: a Disk point boots.
 const BOOT: Duration = Duration::from_secs(120);
@@ -116,7 +117,7 @@ async fn targets(input: &ApplyInput<'_>, ports: &Ports<'_>) -> Result<Vec<String
     let points = facts.map(|facts| facts.points).unwrap_or_default();
     let named = |name: &str| points.iter().find(|point| point.name == name);
     let first = named(&input.point.name).or_else(|| points.iter().find(|point| point.current));
-    let before = first.map(|point| chain::ancestors(&points, point));
+    let before = first.map(|point| lineage::ancestors(&points, point));
     let names = first.map(|point| point.name.as_str()).into_iter();
     Ok(names
         .chain(before.into_iter().flatten())

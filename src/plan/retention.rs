@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::facts::lineage::{Node, active_chain, ancestors};
+
 /// A point as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointInfo {
@@ -27,6 +29,18 @@ pub struct PointInfo {
     pub in_use: bool,
     /// It is whole and can be restored.
     pub ready: bool,
+}
+
+impl Node for PointInfo {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn parent(&self) -> Option<&str> {
+        self.parent.as_deref()
+    }
+    fn is_current(&self) -> bool {
+        self.current
+    }
 }
 
 /// Names of points to remove, in an order in which each can be removed when it is its turn.
@@ -63,47 +77,20 @@ fn surplus(points: &[PointInfo], keep_last: usize) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The points that the present is built on, from the current one up.
-fn active_chain(points: &[PointInfo]) -> BTreeSet<&str> {
-    let by_name: BTreeMap<&str, &PointInfo> = points.iter().map(|p| (p.name.as_str(), p)).collect();
-    let mut chain = BTreeSet::new();
-    let mut at = points.iter().find(|p| p.current);
-    while let Some(point) = at {
-        // A name seen twice is a loop in what a hypervisor said.
-        if !chain.insert(point.name.as_str()) {
-            break;
-        }
-        at = point.parent.as_deref().and_then(|p| by_name.get(p)).copied();
-    }
-    chain
-}
-
 /// The oldest wanted point that can go now: one without a dead point anywhere below it.
 fn next_removable<'a>(
     wanted: &BTreeSet<&'a str>,
     left: &BTreeMap<&str, &PointInfo>,
-    active: &BTreeSet<&str>,
+    active: &[&str],
     points: &'a [PointInfo],
 ) -> Option<&'a str> {
-    let dead = left.values().filter(|p| !active.contains(p.name.as_str()));
-    let below: BTreeSet<&str> = dead.flat_map(|p| ancestors(p, points)).collect();
+    let dead = left.values().filter(|p| !active.contains(&p.name.as_str()));
+    let below: BTreeSet<&str> = dead.flat_map(|p| ancestors(points, *p)).collect();
     points
         .iter()
         .filter(|p| wanted.contains(p.name.as_str()) && !below.contains(p.name.as_str()))
         .min_by_key(|p| (p.number, &p.name))
         .map(|p| p.name.as_str())
-}
-
-/// The points that one was built on, removed ones included.
-fn ancestors<'a>(point: &'a PointInfo, points: &'a [PointInfo]) -> Vec<&'a str> {
-    let parent = |name: &&'a str| {
-        let found = points.iter().find(|p| p.name == **name)?;
-        found.parent.as_deref()
-    };
-    // As many steps as there are points: a loop in what a hypervisor said ends.
-    std::iter::successors(point.parent.as_deref(), parent)
-        .take(points.len())
-        .collect()
 }
 
 #[cfg(test)]

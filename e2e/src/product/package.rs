@@ -10,8 +10,8 @@ use super::repository;
 use crate::cache::Cache;
 use crate::command::output_within;
 
-/// As in the Makefile, which installs it.
-const VERSION: &str = "3.8.0";
+/// Says which version of cargo-deb it installs.
+const MAKEFILE: &str = include_str!("../../../Makefile");
 /// Long enough to strip and pack on a busy machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -20,7 +20,11 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// # Errors
 /// cargo-deb is missing or fails.
 pub fn of_this_build(cache: &Cache) -> Result<PathBuf> {
-    let tool = cache.root().join(format!("cargo-deb-{VERSION}/bin/cargo-deb"));
+    let version = MAKEFILE
+        .lines()
+        .find_map(|line| line.strip_prefix("DEB_VERSION := "))
+        .context("the Makefile names no DEB_VERSION")?;
+    let tool = cache.root().join(format!("cargo-deb-{version}/bin/cargo-deb"));
     ensure!(
         tool.exists(),
         "{} is missing: make deb installs it",

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use safetytwin_crds::twinsnapshot::TakenMode;
 
-use super::super::{Point, chain};
+use super::super::Point;
 use super::Disk;
+use crate::facts::lineage;
 
 /// A point and what it keeps.
 #[derive(Clone)]
@@ -71,7 +72,9 @@ impl Domain {
 
     /// Adds a point to the chain; the present is built on it.
     pub(super) fn keep_present(&mut self, name: &str, mode: TakenMode, disk: &dyn Disk) {
-        let parent = chain::active_chain(&self.points()).first().map(|&p| p.to_owned());
+        let parent = lineage::active_chain(&self.points())
+            .first()
+            .map(|&p| p.to_owned());
         self.points.push(FakePoint {
             point: Point {
                 name: name.to_owned(),
