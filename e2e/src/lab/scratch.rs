@@ -75,6 +75,22 @@ impl Lab {
         })
     }
 
+    /// Ends a VM of [`Lab::boot_scratch`] and removes its disk, its seed and what its points left.
+    ///
+    /// # Errors
+    /// libvirt refuses it.
+    pub fn remove_scratch(&self, scratch: &Scratch) -> Result<()> {
+        let domain = scratch.domain.as_str();
+        self.virsh(["destroy", domain])?;
+        self.virsh(["undefine", domain, "--snapshots-metadata"])?;
+        for volume in self.volumes()? {
+            if volume.contains(domain) {
+                self.virsh(["vol-delete", "--pool", POOL, &volume])?;
+            }
+        }
+        Ok(())
+    }
+
     fn seed(&self, domain: &str, root_public: &str, host_private: &str, host_public: &str) -> Result<()> {
         let directory = self.path("scratch").join(domain).join("seed");
         std::fs::create_dir_all(&directory)?;

@@ -82,18 +82,7 @@ fn an_existing_domain_is_adopted(world: &World) -> Result<()> {
         guest.try_run(&state)?.stdout.trim() == "active",
         "its services went"
     );
-    for words in [
-        ["destroy", NAME].as_slice(),
-        &["undefine", NAME, "--snapshots-metadata"],
-    ] {
-        world.lab.virsh(words.iter().copied())?;
-    }
-    // Its disk, its seed and the files of its points, which stayed with it.
-    for volume in world.lab.volumes()? {
-        if volume.contains(NAME) {
-            world.lab.virsh(["vol-delete", "--pool", "twins", &volume])?;
-        }
-    }
+    world.lab.remove_scratch(&domain)?;
     world
         .lab
         .kubectl(["delete", "twinclass", NAME, "--timeout=50s"])?;

@@ -8,6 +8,7 @@ mod agreeing;
 mod containers;
 mod faults;
 mod following;
+mod guest;
 mod hostile;
 mod outages;
 mod reaching;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         faults::SENTENCES,
         outages::SENTENCES,
         refusals::SENTENCES,
+        guest::SENTENCES,
         adopting::SENTENCES,
         restoring::SENTENCES,
     ]
