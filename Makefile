@@ -8,9 +8,14 @@ MAKEFLAGS += --no-print-directory
 CACHE := $(or $(SAFETYTWIN_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/safetytwin,$(HOME)/.cache/safetytwin))
 DENY_VERSION := 0.20.2
 DEB_VERSION := 3.8.0
+FUZZ_VERSION := 0.13.2
 DEB := $(CACHE)/cargo-deb-$(DEB_VERSION)/bin/cargo-deb
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 LAB = cargo run -q -p safetytwin-e2e --bin lab --
+FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
+# Seconds for each target of `make fuzz`.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 # The lab that tests share; it ends with them.
 TEST_LAB := safetytwin-test
 # Where `make bench` leaves its figures.
@@ -86,6 +91,20 @@ bench-fast: cargo ## Figures of diff, rendering and digests
 bench-doc: bench ## Measures, and writes the figures into docs/performance.md
 	@$(LAB) figures $(FIGURES)/pure.json $(FIGURES)/loop.json --write docs/performance.md
 
+.PHONY: fuzz
+fuzz: cargo nightly $(FUZZ) ## Fuzzes all that reads what a host says; FUZZ_SECONDS=60 for each target (nightly toolchain)
+	$(call stage,build,PATH="$(dir $(FUZZ)):$$PATH" cargo +nightly fuzz build)
+	@mkdir -p $(FUZZ_TARGETS:%=fuzz/found/%)
+	@for target in $(FUZZ_TARGETS); do \
+	  echo "== $$target: $(FUZZ_SECONDS) s"; \
+	  PATH="$(dir $(FUZZ)):$$PATH" cargo +nightly fuzz run "$$target" "fuzz/found/$$target" "fuzz/corpus/$$target" -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -verbosity=0 -print_final_stats=1; \
+	done
+
+.PHONY: nightly
+nightly:
+	@cargo +nightly --version >/dev/null 2>&1 || { echo 'the nightly toolchain is missing: rustup toolchain install nightly --profile minimal'; exit 1; }
+
 .PHONY: images
 images: cargo ## Container images of agent and controller; PUSH=registry/name also pushes them
 	$(call stage,images,$(LAB) images $(if $(PUSH),--push $(PUSH)))
@@ -104,3 +123,6 @@ $(DENY):
 
 $(DEB):
 	$(call stage,install cargo-deb,cargo install -q --locked cargo-deb --version $(DEB_VERSION) --root $(CACHE)/cargo-deb-$(DEB_VERSION))
+
+$(FUZZ):
+	$(call stage,install cargo-fuzz,cargo install -q --locked cargo-fuzz --version $(FUZZ_VERSION) --root $(CACHE)/cargo-fuzz-$(FUZZ_VERSION) || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz --version $(FUZZ_VERSION) --root $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)'; exit 1; })

@@ -10,6 +10,7 @@ use safetytwin_crds::names::{HostName, InvalidName};
 use crate::collect::processes::helper::Helper;
 use crate::enroll;
 use crate::hostroot::HostRoot;
+use crate::redact::Redactor;
 use crate::settings::{HelperSlot, Level, SelfTest, Settings};
 
 const EXAMPLES: &str = "\
@@ -121,10 +122,12 @@ impl Cli {
         } else {
             Source::Node
         };
+        let root = HostRoot::new(&self.root, &self.proc, &self.sys);
         Ok(Settings {
             host,
             source,
-            root: HostRoot::new(&self.root, &self.proc, &self.sys),
+            redactor: Redactor::of_host(&root),
+            root,
             dbus_socket: below(&self.dbus_socket, "run/dbus/system_bus_socket"),
             docker_socket: below(&self.docker_socket, "run/docker.sock"),
             podman_socket: below(&self.podman_socket, "run/podman/podman.sock"),

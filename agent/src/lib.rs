@@ -19,5 +19,8 @@ pub mod publish;
 pub mod redact;
 pub mod settings;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod planted;

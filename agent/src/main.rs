@@ -100,7 +100,7 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("failed to make a client of the cluster")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let board = Board::default();
+    let board = Board::new(settings.redactor.clone());
     let mut collectors = tokio::task::JoinSet::new();
     for collector in registry(&settings) {
         collectors.spawn(runner::run(collector, board.clone()));

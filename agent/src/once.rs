@@ -27,7 +27,7 @@ pub enum OnceError {
 
 /// Looks once with every collector and lists HostState and HostSections, content in clear.
 pub async fn list(settings: &Settings, collectors: Vec<Box<dyn Collector>>) -> Result<Value, OnceError> {
-    let board = Board::default();
+    let board = Board::new(settings.redactor.clone());
     let looks = collectors.into_iter().map(|mut collector| {
         let board = &board;
         async move {
@@ -40,7 +40,8 @@ pub async fn list(settings: &Settings, collectors: Vec<Box<dyn Collector>>) -> R
     objects(settings, &state)
 }
 
-fn objects(settings: &Settings, state: &Assembled) -> Result<Value, OnceError> {
+/// HostState and HostSections of `state`.
+pub(crate) fn objects(settings: &Settings, state: &Assembled) -> Result<Value, OnceError> {
     let mut items = Vec::new();
     let mut sections = Vec::new();
     for section in &state.sections {

@@ -9,6 +9,7 @@ use safetytwin_crds::names::HostName;
 
 use crate::collect::processes::helper::Helper;
 use crate::hostroot::HostRoot;
+use crate::redact::Redactor;
 
 /// The helper process, handed once to the collector that speaks with it.
 #[derive(Clone)]
@@ -60,6 +61,8 @@ pub struct Settings {
     pub source: Source,
     /// The host's tree.
     pub root: HostRoot,
+    /// What takes secrets out of all that is published.
+    pub redactor: Redactor,
     /// The host's system bus socket, as this process sees it.
     pub dbus_socket: PathBuf,
     /// The Docker socket, as this process sees it.

@@ -43,6 +43,11 @@ impl Digest {
     }
 }
 
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// JSON with keys in byte order and no white space: the bytes that digests are taken over.
 ///
 /// Canonical because `serde_json::Map` is ordered as long as nobody in the tree enables its

@@ -70,7 +70,7 @@ pub fn render(item: &ProcessItem) -> Result<Rendered, Refusal> {
         ));
     }
     if item.redactions > 0 {
-        let detail = format!("{} redacted in its arguments", values(item.redactions));
+        let detail = format!("{} redacted", values(item.redactions));
         rendered.substitute(Reason::Redacted, detail);
     }
     let directory = directory(item)?;

@@ -8,6 +8,7 @@ use safetytwin_crds::section::{SectionName, SectionState};
 use tokio::sync::Notify;
 
 use super::{CollectError, Collected};
+use crate::redact::Redactor;
 
 /// The latest that is known from one collector.
 #[derive(Clone, Debug)]
@@ -25,11 +26,20 @@ pub struct Report {
 /// Latest reports by collector name. Cloning shares the board.
 #[derive(Clone, Default)]
 pub struct Board {
+    redactor: Redactor,
     reports: Arc<Mutex<BTreeMap<&'static str, Report>>>,
     bell: Arc<Notify>,
 }
 
 impl Board {
+    /// An empty board, whose messages `redactor` cleans.
+    pub fn new(redactor: Redactor) -> Self {
+        Self {
+            redactor,
+            ..Self::default()
+        }
+    }
+
     /// Puts up what an attempt of a collector gave. A failure keeps the last known content.
     pub fn post(
         &self,
@@ -47,14 +57,14 @@ impl Board {
                 } else {
                     SectionState::Partial
                 },
-                message: message(&collected.gaps.join("; ")),
+                message: self.message(&collected.gaps.join("; ")),
                 collected: Some(Arc::new(collected)),
             },
             Err(error) => Report {
                 section,
                 collected: before.and_then(|r| r.collected.clone()),
                 state: SectionState::Unavailable,
-                message: message(&error.to_string()),
+                message: self.message(&error.to_string()),
             },
         };
         let news = before.is_none_or(|b| {
@@ -70,6 +80,11 @@ impl Board {
         }
     }
 
+    /// What may be told of a gap or an error: names and answers of the host may hold a secret.
+    pub fn message(&self, text: &str) -> Option<String> {
+        (!text.is_empty()).then(|| printable(&self.redactor.text(text).text, 256))
+    }
+
     /// All reports, by collector name.
     pub fn reports(&self) -> BTreeMap<&'static str, Report> {
         self.reports
@@ -82,10 +97,6 @@ impl Board {
     pub async fn changed(&self) {
         self.bell.notified().await;
     }
-}
-
-fn message(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| printable(text, 256))
 }
 
 #[cfg(test)]

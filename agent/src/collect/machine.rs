@@ -13,6 +13,7 @@ use safetytwin_crds::section::SectionName;
 use super::load::kib;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, read_plain};
+use crate::redact::Redactor;
 use crate::settings::Settings;
 
 const LIMIT: u64 = 1024 * 1024;
@@ -21,6 +22,7 @@ const AUDIT: Duration = Duration::from_secs(60);
 /// The collector.
 pub struct MachineFacts {
     root: HostRoot,
+    redactor: Redactor,
 }
 
 impl MachineFacts {
@@ -28,6 +30,7 @@ impl MachineFacts {
     pub fn new(settings: &Settings) -> Self {
         Self {
             root: settings.root.clone(),
+            redactor: settings.redactor.clone(),
         }
     }
 }
@@ -47,13 +50,13 @@ impl Collector for MachineFacts {
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
-        let root = self.root.clone();
-        let task = tokio::task::spawn_blocking(move || look(&root));
+        let (root, redactor) = (self.root.clone(), self.redactor.clone());
+        let task = tokio::task::spawn_blocking(move || look(&root, &redactor));
         task.await.map_err(|_| CollectError::Panicked)
     }
 }
 
-fn look(root: &HostRoot) -> Collected {
+fn look(root: &HostRoot, redactor: &Redactor) -> Collected {
     let proc = |file: &str| word(&root.proc().join(file));
     let sys = |file: &str| word(&root.sys().join(file));
     let os = os(&root.read_word("/etc/os-release").unwrap_or_default());
@@ -80,7 +83,7 @@ fn look(root: &HostRoot) -> Collected {
         os,
     };
     let summary = MachineSummary {
-        machine_id: printable(&root.read_word("/etc/machine-id").unwrap_or_default(), 64),
+        machine_id: redactor.published_id(),
         system_uuid: printable(&sys("class/dmi/id/product_uuid"), 64),
         os: printable(&short_os(&machine.os), 64),
         kernel: printable(&machine.kernel, 128),

@@ -30,7 +30,8 @@ pub async fn run(mut collector: Box<dyn Collector>, board: Board) {
         let result = look(collector.as_mut(), scope).await;
         breaker.note(result.is_ok());
         if let Err(error) = &result {
-            tracing::warn!(collector = name, %error, "failed to collect");
+            let error = board.message(&error.to_string());
+            tracing::warn!(collector = name, error, "failed to collect");
         }
         board.post(name, collector.section(), result);
         scope = match breaker.pause() {

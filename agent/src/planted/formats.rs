@@ -2,7 +2,7 @@
 //! `{kind:percent}` and `{kind:url}` are encoded ones.
 
 /// Command lines, arguments parted by `|`.
-pub const COMMANDS: [&str; 82] = [
+pub const COMMANDS: &[&str] = &[
     "/bin/app|--password|{sym}",
     "/bin/app|--password={sym}",
     "/bin/app|-password|{pw}",
@@ -85,10 +85,22 @@ pub const COMMANDS: [&str; 82] = [
     "mosquitto_sub|-u|web|-P|{sym}|-t|x",
     "gpg|--batch|--passphrase|{sym}|-d|x.gpg",
     "rabbitmqctl|add_user|web|{pw}",
+    // Parted over arguments.
+    "/bin/app|-----BEGIN RSA PRIVATE KEY-----|{pem}|-----END RSA PRIVATE KEY-----",
+    "/bin/app|{\"password\":|\"{pw}\"}",
+    "/bin/app|--header=Authorization:|Bearer|{pw}",
+    "curl|-H|X-Api-Key:|{sym}|https://h/x",
+    // Engines, and programs that serve a model.
+    "docker|run|-e|DB_PASSWORD={pw}|--env=API_KEY={hex}|web:1",
+    "podman|run|--creds|web:{pw}|r.example/web:1",
+    "vllm|serve|Qwen/Qwen2.5-7B-Instruct|--api-key|{pw}|--port|8000",
+    "/opt/venv/bin/python|-m|vllm.entrypoints.openai.api_server|--model|m/{tok}|--api-key={sym}",
+    "llama-server|-m|/models/a.gguf|--api-key|{tok}|--port|8080",
+    "wget|-q|-O-|http://web:{sym:url}@h:8080/health",
 ];
 
 /// Texts of one or more lines: settings, labels, comments.
-pub const TEXTS: [&str; 34] = [
+pub const TEXTS: &[&str] = &[
     "DB_PASSWORD={sym}",
     "API_KEY={hex}",
     "export GITHUB_TOKEN={tok}",
@@ -123,4 +135,12 @@ pub const TEXTS: [&str; 34] = [
     "username=web,password={pw}",
     "psk=\"{pw}\"",
     "Proxy-Authorization: Basic {pw:base64}",
+    "proxy=http://web:{sym:url}@proxy:3128",
+    "DATABASE_URL=postgres://web:{sym:url}@db/app",
+    "SENTRY_DSN=https://{hex}@o1.ingest.example/1",
+    "MAIL_URL=smtp://web:{pw}@mail:587",
+    "[default]\\naws_secret_access_key = {b64}",
+    "JWT_SECRET='{sym}'",
+    "api_key => \"{pw}\"",
+    "WEBHOOK=https://h/webhooks/{pw}",
 ];

@@ -1,22 +1,19 @@
 //! Secrets planted in every source that the agent publishes, in every format; none may be found in
 //! what it would publish. And the other way round: ordinary units and command lines stay as they are.
 
+mod changes;
 mod formats;
 mod ordinary;
 mod secrets;
+mod sinks;
 
-use safetytwin_crds::item::container::Engine;
-use safetytwin_crds::section::{Encoding, SectionName, SectionState};
 use serde_json::{Value, json};
 
 use self::formats::{COMMANDS, TEXTS};
 use self::secrets::Secrets;
-use crate::assemble::Assembler;
-use crate::collect::board::Board;
-use crate::collect::containers::item::container;
+use self::sinks::published;
 use crate::collect::processes::tests::planted as processes;
 use crate::collect::units::tests::planted as units;
-use crate::collect::{Collected, Content};
 
 const ROUNDS: u64 = 7;
 const SEED: u64 = 0x5afe_0001;
@@ -65,9 +62,11 @@ fn plant(secrets: &mut Secrets, format: &'static str) -> Planted {
 /// What one planting is published as.
 #[derive(Default)]
 struct Sources {
-    units: Vec<(String, String)>,
+    units: Vec<units::Fake>,
     containers: Vec<Value>,
     processes: Vec<processes::Fake>,
+    /// Gaps of a look, and errors of one that failed.
+    messages: Vec<String>,
 }
 
 fn quoted(text: &str) -> String {
@@ -79,8 +78,11 @@ fn quoted(text: &str) -> String {
 }
 
 /// A unit file of a service, and no drop-in.
-fn service(body: String) -> (String, String) {
-    ("[Service]\n".to_owned() + &body, String::new())
+fn service(body: String) -> units::Fake {
+    units::Fake {
+        main: "[Service]\n".to_owned() + &body,
+        ..units::Fake::default()
+    }
 }
 
 fn commented(text: &str) -> String {
@@ -106,9 +108,10 @@ fn command(planted: &Planted, place: usize) -> Sources {
             .push(service(format!("# was: {}\nUser=web\n", argv.join(" ")))),
         3 => {
             let drop_in = format!("[Service]\nExecStartPre=-{}\n", words.join(" \\\n# why\n  "));
-            sources
-                .units
-                .push(("[Service]\nExecStart=/bin/a\n".into(), drop_in));
+            sources.units.push(units::Fake {
+                drop_in,
+                ..service("ExecStart=/bin/a\n".into())
+            });
         }
         4 => sources
             .containers
@@ -117,11 +120,12 @@ fn command(planted: &Planted, place: usize) -> Sources {
             json!({"Config": {"Entrypoint": argv, "Labels": {"command": argv.join(" ")},
             "Healthcheck": {"Test": check}}, "Path": argv[0], "Args": argv}),
         ),
-        _ => sources.processes.push(processes::Fake::of(&argv)),
+        6 => sources.processes.push(processes::Fake::of(&argv)),
+        _ => sources.messages.push(format!("failed to run {}", argv.join(" "))),
     }
     sources
 }
-const COMMAND_PLACES: usize = 7;
+const COMMAND_PLACES: usize = 8;
 
 /// A text in everything that has settings, comments or paths; `place` picks which.
 fn setting(planted: &Planted, place: usize) -> Sources {
@@ -144,10 +148,10 @@ fn setting(planted: &Planted, place: usize) -> Sources {
         1 => sources
             .units
             .push(service(format!("{}ExecStart=/bin/a\n", commented(&text)))),
-        2 => sources.units.push((
-            "[Service]\n".into(),
-            format!("{}[Service]\nNice=1\n", commented(&text)),
-        )),
+        2 => sources.units.push(units::Fake {
+            drop_in: format!("{}[Service]\nNice=1\n", commented(&text)),
+            ..service(String::new())
+        }),
         3 => {
             let body = format!("SetCredential=key:{}\n", text.replace('\n', "\\n"));
             sources.units.push(service(body));
@@ -159,86 +163,67 @@ fn setting(planted: &Planted, place: usize) -> Sources {
             json!({"HostConfig": {"LogConfig": {"Type": "gelf", "Config": {"env": text}}},
             "Config": {"Cmd": ["/bin/a", "--setting", text], "Env": [assignment]}}),
         ),
-        _ => sources
+        6 => sources
             .processes
             .push(processes::Fake::of(&["/bin/a", "-c", &text])),
+        7 => {
+            let body = format!("MemoryMax={assignment}\nUser={}\nType={}\n", text, quoted(&assignment));
+            sources.units.push(service(body.replace(&text, &text.replace('\n', " "))));
+        }
+        _ => sources.messages.push(text),
     }
     sources
 }
-const TEXT_PLACES: usize = 7;
+const TEXT_PLACES: usize = 9;
 
-/// A token where only paths and names are.
+/// A token where only paths are.
 fn path(planted: &Planted) -> Sources {
     let dir = format!("/srv/{}", planted.text);
     let mut fake = processes::Fake::of(&["/bin/a"]);
     fake.executable = format!("{dir}/bin/a");
     fake.directory = dir.clone();
     let named = processes::Fake::of(&[&format!("{dir}/a")]);
+    let model = processes::Fake::of(&["llama-server", "-m", &format!("{dir}/m.gguf"), "--port", "8080"]);
     Sources {
-        units: vec![(
-            format!("[Service]\nWorkingDirectory={dir}\nExecStart={dir}/a\n"),
-            String::new(),
-        )],
+        units: vec![service(format!("WorkingDirectory={dir}\nExecStart={dir}/a\n"))],
         containers: vec![
             json!({"Config": {"Image": format!("web:{}@r.example/web:1", planted.text), "WorkingDir": dir,
             "Labels": {planted.text.clone(): "x"}}, "Mounts": [{"Type": "bind", "Source": dir, "Destination": "/x", "RW": true}]}),
         ],
-        processes: vec![fake, named],
+        processes: vec![fake, named, model],
+        messages: vec![format!("failed to open {dir}/a: no such file")],
     }
 }
 
-/// The published bytes, whole.
-fn published(sources: Sources) -> String {
-    let board = Board::default();
-    let containers: Vec<_> = sources
-        .containers
-        .iter()
-        .enumerate()
-        .map(|(number, details)| {
-            let mut details = details.clone();
-            details["Name"] = json!(format!("/c{number}"));
-            container(Engine::Docker, &serde_json::from_value(details).unwrap(), None)
-                .unwrap()
-                .unwrap()
-        })
-        .collect();
-    let units = Content::Units {
-        items: units::items(&sources.units),
-        services: 0,
-        failed: 0,
+/// A token where only names are.
+fn name(planted: &Planted) -> Sources {
+    let token = &planted.text;
+    let other = format!("[Unit]\nAfter=backup@{token}.service {token}.socket\n");
+    let mut sources = Sources {
+        units: vec![
+            units::Fake {
+                name: format!("backup@{token}.service"),
+                drop_in: other,
+                ..service("ExecStart=/bin/a\n".into())
+            },
+            units::Fake {
+                name: format!("{token}.service"),
+                ..service("ExecStart=/bin/a\n".into())
+            },
+        ],
+        messages: vec![format!("unit {token}.service is refused"), format!("docker: {token}: gone")],
+        ..Sources::default()
     };
-    let whole = |content| Ok(Collected::whole(content));
-    board.post("units", Some(SectionName::Units), whole(units));
-    board.post(
-        "containers",
-        Some(SectionName::Containers),
-        whole(Content::Containers(containers)),
-    );
-    board.post(
-        "processes",
-        Some(SectionName::Processes),
-        Ok(processes::collected(&sources.processes)),
-    );
-    let state = Assembler::default().assemble(&board.reports(), "t");
-    let mut bytes = serde_json::to_string(&state.counts).unwrap();
-    for (section, items) in [
-        (0, sources.units.len()),
-        (1, sources.containers.len()),
-        (2, sources.processes.len()),
-    ] {
-        let section = &state.sections[section];
-        assert_eq!(
-            (section.state, section.items as usize >= items),
-            (SectionState::Complete, true)
-        );
+    if !token.contains(':') {
+        let networks = json!({token.clone(): {"Aliases": [token]}});
+        sources.containers = vec![
+            json!({"Name": format!("/{token}"), "Config": {}, "NetworkSettings": {"Networks": networks},
+            "HostConfig": {"NetworkMode": format!("container:{token}")},
+            "Mounts": [{"Type": "volume", "Name": token, "Destination": "/x", "RW": true}]}),
+            json!({"Config": {}, "HostConfig": {"NetworkMode": token}}),
+        ];
     }
-    for section in &state.sections {
-        for part in &section.parts {
-            bytes.push_str(&part.data(Encoding::Json).unwrap());
-        }
-        bytes.push_str(section.message.as_deref().unwrap_or_default());
-    }
-    bytes
+    sources
 }
 
 /// What is found of the planted secrets, for people.
@@ -282,13 +267,14 @@ fn no_secret_of_five_thousand_is_found_in_what_is_published() {
             if planted.text.contains(['/', '+', ':']) {
                 continue;
             }
-            count += 1;
+            count += 2;
             leaks(&planted, "path", &published(path(&planted)), &mut found);
+            leaks(&planted, "name", &published(name(&planted)), &mut found);
         }
     }
     println!(
         "{count} secrets in {} formats, {} found",
-        COMMANDS.len() + TEXTS.len() + 1,
+        COMMANDS.len() + TEXTS.len() + 2,
         found.len()
     );
     assert!(count >= 5_000, "{count}");

@@ -1,6 +1,6 @@
 //! How often something is taken out that is no secret.
 
-use crate::redact;
+use crate::redact::Redactor;
 
 const LINES: &str = include_str!("ordinary.txt");
 
@@ -21,10 +21,11 @@ fn units() -> Vec<(String, String)> {
 
 #[test]
 fn less_than_one_in_a_hundred_ordinary_units_and_command_lines_is_touched() {
+    let redactor = Redactor::default();
     let mut touched = Vec::new();
     let units = units();
     for (path, text) in &units {
-        let redacted = redact::unit::text(text);
+        let redacted = redactor.unit(text);
         if redacted.count > 0 {
             touched.push(format!("{path}: {}", redacted.count));
         }
@@ -35,7 +36,7 @@ fn less_than_one_in_a_hundred_ordinary_units_and_command_lines_is_touched() {
         .collect();
     for line in &lines {
         let argv: Vec<Vec<u8>> = crate::collect::units::tests::planted::words(line);
-        if redact::argv(&argv).1 > 0 || redact::text(line).count > 0 {
+        if redactor.argv(&argv).1 > 0 || redactor.text(line).count > 0 {
             touched.push((*line).to_owned());
         }
     }

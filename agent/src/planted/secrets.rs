@@ -135,6 +135,14 @@ pub fn traces(secret: &str) -> Vec<String> {
         url(secret),
         base64(secret).trim_end_matches('=').to_owned(),
     ];
+    // Within a longer text that is encoded as a whole, a secret begins at any of three places.
+    for before in [1, 2] {
+        let whole = base64(&("x".repeat(before) + secret));
+        let whole = whole.trim_end_matches('=');
+        traces.push(whole[before + 1..whole.len() - 1].to_owned());
+    }
+    let url_safe: Vec<String> = traces.iter().map(|t| t.replace('+', "-").replace('/', "_")).collect();
+    traces.extend(url_safe);
     let escaped = serde_json::to_string(secret).unwrap();
     traces.push(escaped.trim_matches('"').to_owned());
     if secret.len() >= 24 {

@@ -1,13 +1,13 @@
 //! Private keys in PEM and PGP armour, which run over many lines.
 
-use super::{PLACEHOLDER, Redacted};
+use super::{Redacted, Redactor};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 
 /// `text` with a placeholder for each private key, from its first to its last line, or to the end of
 /// the text when it has no last line.
-pub fn text(text: &str) -> Redacted {
+pub(super) fn text(redactor: &Redactor, text: &str) -> Redacted {
     let mut out = Redacted {
         text: String::with_capacity(text.len()),
         count: 0,
@@ -23,7 +23,8 @@ pub fn text(text: &str) -> Redacted {
         out.text.push_str(before);
         let len = if private { length(key) } else { BEGIN.len() };
         if private {
-            out.text.push_str(PLACEHOLDER);
+            let whole = key.get(..len).unwrap_or_default();
+            out.text.push_str(&redactor.placeholder(whole));
             out.count += 1;
         } else {
             out.text.push_str(BEGIN);

@@ -1,5 +1,7 @@
 //! What a secret's name and a secret's value look like.
 
+use safetytwin_crds::redaction::is_placeholder;
+
 use super::known::PREFIXES;
 use super::value::len_until;
 
@@ -137,7 +139,7 @@ pub fn hides(value: &str) -> bool {
     !matches!(
         lower.as_str(),
         "" | "true" | "false" | "yes" | "no" | "on" | "off" | "none" | "null" | "-"
-    ) && value != super::PLACEHOLDER
+    ) && !is_placeholder(value)
         && !is_reference(value)
         && !is_path(value)
 }
@@ -168,10 +170,12 @@ fn is_reference(value: &str) -> bool {
 
 /// Whether a word is a secret by its own shape, whatever its name.
 pub fn secret_value(word: &str) -> bool {
-    let known = PREFIXES.iter().any(|(prefix, least)| {
-        word.strip_prefix(prefix)
-            .is_some_and(|rest| rest.len() >= *least && is_token(rest) && has_digit(rest))
-    });
+    // A token may be the end of a longer name: `note-ghp_…`.
+    let parts = word.match_indices(['-', '_', '.', '/']).map(|(at, _)| at + 1);
+    let known = std::iter::once(0)
+        .chain(parts)
+        .filter_map(|at| word.get(at..))
+        .any(has_known_prefix);
     let aws = |id: &str| id.len() == 20 && (id.starts_with("AKIA") || id.starts_with("ASIA"));
     let jwt = word.starts_with("eyJ") && word.matches('.').count() == 2 && word.len() > 40;
     let (bot, token) = word.split_once(':').unwrap_or_default();
@@ -179,6 +183,13 @@ pub fn secret_value(word: &str) -> bool {
     let telegram = (8..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let telegram = telegram && token.len() >= 35 && token.get(..35).is_some_and(is_token);
     known || telegram || (aws(word) && is_token(word)) || jwt || is_random(word)
+}
+
+fn has_known_prefix(word: &str) -> bool {
+    PREFIXES.iter().any(|(prefix, least)| {
+        word.strip_prefix(prefix)
+            .is_some_and(|rest| rest.len() >= *least && is_token(rest) && has_digit(rest))
+    })
 }
 
 /// The length of a password hash of crypt(5), `$6$salt$hash`.

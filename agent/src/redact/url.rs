@@ -34,7 +34,7 @@ impl Scanner<'_> {
             None => secret_value(pair),
         };
         if query.split(['&', ';', '?', '#']).any(secret) {
-            let scanned = scan(whole.get(..path).unwrap_or_default());
+            let scanned = scan(self.redactor, whole.get(..path).unwrap_or_default());
             self.keep(0);
             self.rest = self.rest.get(path..).unwrap_or_default();
             self.out.push_str(&scanned.text);

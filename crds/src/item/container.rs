@@ -49,7 +49,7 @@ pub struct ContainerItem {
     /// Command, when it differs from the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<Text>>,
-    /// How many arguments were redacted.
+    /// How many values of the item were replaced by placeholders; see [`crate::redaction`].
     #[serde(default)]
     pub redactions: u32,
     /// User inside the container; empty means the image's.

@@ -23,7 +23,7 @@ pub struct ProcessItem {
     pub executable_gone: bool,
     /// Arguments, redacted by shape.
     pub argv: Vec<Text>,
-    /// How many arguments were redacted.
+    /// How many values of the item were replaced by placeholders; see [`crate::redaction`].
     #[serde(default)]
     pub redactions: u32,
     /// argv was cut at 64 KiB.

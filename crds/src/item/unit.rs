@@ -77,7 +77,7 @@ pub struct UnitFile {
     /// Text, when it may be replicated; at most 64 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// How many values were replaced by `<redacted>`.
+    /// How many values were replaced by placeholders; see [`crate::redaction`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub redactions: u32,
     /// Why there is no content although there should be: not UTF-8, too large, unreadable.

@@ -14,6 +14,7 @@ mod outages;
 mod reaching;
 mod refusals;
 mod restoring;
+mod secrets;
 #[path = "../sentences/mod.rs"]
 mod sentences;
 mod world;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         agreeing::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
+        secrets::SENTENCES,
         faults::SENTENCES,
         outages::SENTENCES,
         refusals::SENTENCES,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::{Api, ResourceExt as _};
 use safetytwin_crds::digitaltwin::HostIdentity;
+use safetytwin_crds::machineid::MachineId;
 use safetytwin_crds::{DigitalTwin, HostState, TwinClass, TwinRestore};
 
 use crate::controller::api;
@@ -99,10 +100,13 @@ pub async fn host(ctx: &Context, twin: &DigitalTwin) -> Result<Result<HostState,
     }
 }
 
-/// Whether two identities are of two machines. A DMI UUID counts only where both could be read.
+/// Whether two identities are of two machines. A DMI UUID counts only where both could be read. Agents used
+/// to publish the machine id itself, from which follows what they publish now.
 fn is_another(pinned: &HostIdentity, now: &HostIdentity) -> bool {
     let both = !pinned.system_uuid.is_empty() && !now.system_uuid.is_empty();
-    pinned.machine_id != now.machine_id || (both && pinned.system_uuid != now.system_uuid)
+    let derived = || pinned.machine_id.parse::<MachineId>().map(|id| id.published());
+    let same = pinned.machine_id == now.machine_id || derived().is_ok_and(|id| id == now.machine_id);
+    !same || (both && pinned.system_uuid != now.system_uuid)
 }
 
 /// Identity of a host as its head tells it.
@@ -158,5 +162,15 @@ mod tests {
         assert!(!is_another(&pinned, &identity("m", "")));
         assert!(is_another(&pinned, &identity("m", "t")));
         assert!(is_another(&pinned, &identity("n", "s")));
+    }
+
+    #[test]
+    fn a_twin_that_pinned_the_machine_id_itself_follows_the_host_on() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let derived = id.parse::<MachineId>().unwrap().published();
+        let pinned = identity(id, "s");
+        assert!(!is_another(&pinned, &identity(&derived, "s")));
+        assert!(is_another(&pinned, &identity(&derived, "t")));
+        assert!(is_another(&identity(&derived, "s"), &pinned));
     }
 }

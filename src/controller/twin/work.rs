@@ -98,7 +98,9 @@ async fn note(job: &Job<'_>, read: &HostRead, diff: &Diff, address: &GuestAddres
             if !confirmed {
                 status.pending_removal = pending;
             }
-            status.host.get_or_insert(who);
+            // Older agents published the machine id itself, which does not stay here either.
+            let pinned = status.host.get_or_insert_with(|| who.clone());
+            pinned.machine_id = who.machine_id;
             if let (Some(vm), Some(answers)) = (&mut status.vm, answers) {
                 vm.address = Some(answers.to_string());
             }

@@ -103,7 +103,7 @@ fn note_differences(item: &ContainerItem, engine: Engine, rendered: &mut Rendere
         );
     }
     if item.redactions > 0 {
-        let detail = format!("{} redacted in its command", values(item.redactions));
+        let detail = format!("{} redacted", values(item.redactions));
         rendered.substitute(Reason::Redacted, detail);
     }
     if !item.environment_names.is_empty() {

@@ -9,7 +9,7 @@ use safetytwin_crds::item::{RunClass, Text};
 use safetytwin_crds::names::ContainerName;
 
 use super::health;
-use crate::redact;
+use crate::redact::{Redactor, Tally};
 
 /// The item; none for Podman's infrastructure containers. The error names a container that is
 /// refused and why.
@@ -17,6 +17,7 @@ pub fn container(
     engine: Engine,
     details: &ContainerInspectResponse,
     image: Option<&ImageConfig>,
+    redactor: &Redactor,
 ) -> Result<Option<ContainerItem>, String> {
     let name = details
         .name
@@ -28,46 +29,46 @@ pub fn container(
     let config = details.config.as_ref().unwrap_or(&empty_config);
     let empty_host = HostConfig::default();
     let host = details.host_config.as_ref().unwrap_or(&empty_host);
-    let mut redactions = 0;
+    let clean = &mut redactor.tally();
     let of_image = image.and_then(|i| i.entrypoint.as_ref());
-    let entrypoint = arguments(config.entrypoint.as_ref(), of_image, &mut redactions);
+    let entrypoint = arguments(config.entrypoint.as_ref(), of_image, clean);
     let of_image = image.and_then(|i| i.cmd.as_ref());
-    let command = arguments(config.cmd.as_ref(), of_image, &mut redactions);
-    let (health_check, hidden) = health::check(
-        config.healthcheck.as_ref(),
-        image.and_then(|i| i.healthcheck.as_ref()),
-    );
-    redactions += hidden;
-    let image_name = redact::image(config.image.as_deref().unwrap_or_default());
-    let labels = labels(config, image, &mut redactions);
-    redactions += image_name.count;
+    let command = arguments(config.cmd.as_ref(), of_image, clean);
+    let of_image = image.and_then(|i| i.healthcheck.as_ref());
+    let health_check = health::check(config.healthcheck.as_ref(), of_image, clean);
+    let of_image = image.and_then(|i| i.env.as_deref());
     Ok(Some(ContainerItem {
         engine,
         run: run_class(details),
-        image: image_name.text,
+        image: clean.image(config.image.as_deref().unwrap_or_default()),
         image_id: details.image.clone().unwrap_or_default(),
-        user: differing(&config.user, image.and_then(|i| i.user.as_ref())),
-        working_directory: differing(&config.working_dir, image.and_then(|i| i.working_dir.as_ref())),
-        environment_names: environment(config.env.as_deref(), image.and_then(|i| i.env.as_deref())),
+        user: differing(&config.user, image.and_then(|i| i.user.as_ref()), clean),
+        working_directory: differing(
+            &config.working_dir,
+            image.and_then(|i| i.working_dir.as_ref()),
+            clean,
+        ),
+        environment_names: environment(config.env.as_deref(), of_image, clean),
         ports: ports(host),
-        mounts: mounts(details.mounts.as_deref().unwrap_or_default()),
-        network_mode: network_mode(host),
-        networks: networks(details, &name),
+        mounts: mounts(details.mounts.as_deref().unwrap_or_default(), clean),
+        network_mode: network_mode(host, clean),
+        networks: networks(details, &name, clean),
         restart_policy: restart_policy(host),
         memory_bytes: host.memory.unwrap_or(0),
         cpu_milli: cpu_milli(host),
         cap_add: sorted(host.cap_add.clone()),
         cap_drop: sorted(host.cap_drop.clone()),
         privileged: host.privileged.unwrap_or(false),
-        devices: devices(host),
+        devices: devices(host, clean),
         health_check,
-        log_driver: log_driver(host),
-        labels,
+        log_driver: log_driver(host, clean),
+        labels: labels(config, image, clean),
         rootless_user: None,
         entrypoint,
         command,
-        redactions,
-        name,
+        name: redactor.container_name(&name),
+        // Last: it counts what stands above.
+        redactions: clean.count + redactor.name(name.as_str()).count,
     }))
 }
 
@@ -75,31 +76,28 @@ pub fn container(
 fn arguments(
     own: Option<&Vec<String>>,
     images: Option<&Vec<String>>,
-    redactions: &mut u32,
+    clean: &mut Tally<'_>,
 ) -> Option<Vec<Text>> {
     let own = own.filter(|own| !own.is_empty() && Some(*own) != images)?;
-    let bytes: Vec<Vec<u8>> = own.iter().map(|a| a.clone().into_bytes()).collect();
-    let (texts, count) = redact::argv(&bytes);
-    *redactions += count;
-    Some(texts)
+    Some(clean.words(own))
 }
 
 /// A setting that is not the image's, redacted; empty when it is.
-fn differing(own: &Option<String>, images: Option<&String>) -> String {
+fn differing(own: &Option<String>, images: Option<&String>, clean: &mut Tally<'_>) -> String {
     let own = own.as_ref().filter(|own| Some(*own) != images);
-    own.map(|own| redact::text(own).text).unwrap_or_default()
+    own.map(|own| clean.text(own)).unwrap_or_default()
 }
 
 /// Labels that the image does not set, redacted.
 fn labels(
     config: &bollard::models::ContainerConfig,
     image: Option<&ImageConfig>,
-    redactions: &mut u32,
+    clean: &mut Tally<'_>,
 ) -> BTreeMap<String, String> {
     let of_image = image.and_then(|i| i.labels.as_ref());
     let own = config.labels.iter().flatten();
     own.filter(|(key, value)| of_image.and_then(|labels| labels.get(*key)) != Some(*value))
-        .map(|(key, value)| label(key, value, redactions))
+        .map(|(key, value)| clean.pair(key, value))
         .collect()
 }
 
@@ -122,31 +120,21 @@ fn run_class(details: &ContainerInspectResponse) -> RunClass {
 }
 
 /// Names, never values, of variables that the image does not set to the same value.
-fn environment(own: Option<&[String]>, images: Option<&[String]>) -> Vec<String> {
+fn environment(
+    own: Option<&[String]>,
+    images: Option<&[String]>,
+    clean: &mut Tally<'_>,
+) -> Vec<String> {
     let images = images.unwrap_or_default();
     let own = own.unwrap_or_default().iter().filter(|v| !images.contains(v));
     sorted(Some(
-        own.filter_map(|v| Some(redact::text(v.split_once('=')?.0).text))
+        own.filter_map(|v| Some(clean.text(v.split_once('=')?.0)))
             .collect(),
     ))
 }
 
-fn label(key: &str, value: &str, redactions: &mut u32) -> (String, String) {
-    let name = redact::text(key);
-    let text = if redact::shape::secret_name(key) && redact::shape::hides(value) {
-        redact::Redacted {
-            text: redact::PLACEHOLDER.to_owned(),
-            count: 1,
-        }
-    } else {
-        redact::text(value)
-    };
-    *redactions += name.count + text.count;
-    (name.text, text.text)
-}
-
 /// Where the log goes, unless it is what engines do by themselves. Its options may hold secrets: they are not read.
-fn log_driver(host: &HostConfig) -> String {
+fn log_driver(host: &HostConfig, clean: &mut Tally<'_>) -> String {
     let driver = host
         .log_config
         .as_ref()
@@ -154,24 +142,24 @@ fn log_driver(host: &HostConfig) -> String {
         .unwrap_or_default();
     match driver {
         "json-file" | "journald" | "k8s-file" => String::new(),
-        other => redact::text(other).text,
+        other => clean.text(other),
     }
 }
 
 /// Devices by path, and what of the GPUs is asked for (`--gpus`, or the Container Device Interface).
-fn devices(host: &HostConfig) -> Vec<String> {
+fn devices(host: &HostConfig, clean: &mut Tally<'_>) -> Vec<String> {
     let paths = host
         .devices
         .iter()
         .flatten()
         .filter_map(|d| d.path_on_host.as_deref());
     let mut list: Vec<String> = paths
-        .map(|path| format!("device {}", redact::text(path).text))
+        .map(|path| format!("device {}", clean.text(path)))
         .collect();
     for request in host.device_requests.iter().flatten() {
         let ids = request.device_ids.clone().unwrap_or_default();
         let what = match request.count {
-            _ if !ids.is_empty() => redact::text(&ids.join(",")).text,
+            _ if !ids.is_empty() => clean.text(&ids.join(",")),
             Some(-1) => "all".to_owned(),
             count => count.unwrap_or(0).to_string(),
         };
@@ -202,35 +190,41 @@ fn port(container: &str, binding: &PortBinding) -> Option<PortMapping> {
     })
 }
 
-fn mounts(points: &[MountPoint]) -> Vec<Mount> {
-    let mount = |point: &MountPoint| {
+fn mounts(points: &[MountPoint], clean: &mut Tally<'_>) -> Vec<Mount> {
+    let mut mount = |point: &MountPoint| {
         let kind = point.typ.as_ref().map(|t| t.to_string()).unwrap_or_default();
-        let source = if kind == "volume" {
-            &point.name
-        } else {
-            &point.source
+        let source = match kind.as_str() {
+            "volume" => clean.name(point.name.as_deref().unwrap_or_default()),
+            _ => clean.text(point.source.as_deref().unwrap_or_default()),
         };
         Mount {
-            target: redact::text(point.destination.as_deref().unwrap_or_default()).text,
-            source: redact::text(source.as_deref().unwrap_or_default()).text,
+            target: clean.text(point.destination.as_deref().unwrap_or_default()),
+            source,
             read_only: point.rw == Some(false),
             kind,
         }
     };
-    let mut mounts: Vec<Mount> = points.iter().map(mount).collect();
+    let mut mounts: Vec<Mount> = points.iter().map(&mut mount).collect();
     mounts.sort();
     mounts
 }
 
-fn network_mode(host: &HostConfig) -> String {
+fn network_mode(host: &HostConfig, clean: &mut Tally<'_>) -> String {
     match host.network_mode.as_deref() {
         None | Some("" | "default") => "bridge".to_owned(),
-        Some(mode) => mode.to_owned(),
+        Some(mode) => match mode.split_once(':') {
+            Some((kind, other)) => format!("{kind}:{}", clean.name(other)),
+            None => clean.name(mode),
+        },
     }
 }
 
 /// Networks with the aliases that a user gave: engines add the container's short id and name.
-fn networks(details: &ContainerInspectResponse, name: &ContainerName) -> BTreeMap<String, Vec<String>> {
+fn networks(
+    details: &ContainerInspectResponse,
+    name: &ContainerName,
+    clean: &mut Tally<'_>,
+) -> BTreeMap<String, Vec<String>> {
     let id = details.id.clone().unwrap_or_default();
     let settings = details.network_settings.as_ref().and_then(|s| s.networks.clone());
     let own = |alias: &String| !id.starts_with(alias.as_str()) && alias != name.as_str();
@@ -239,7 +233,9 @@ fn networks(details: &ContainerInspectResponse, name: &ContainerName) -> BTreeMa
         .into_iter()
         .map(|(network, endpoint)| {
             let aliases = endpoint.aliases.unwrap_or_default();
-            (network, sorted(Some(aliases.into_iter().filter(own).collect())))
+            let aliases = aliases.iter().filter(|alias| own(alias));
+            let aliases = aliases.map(|alias| clean.name(alias)).collect();
+            (clean.name(&network), sorted(Some(aliases)))
         })
         .collect()
 }
@@ -291,7 +287,7 @@ mod tests {
             env: Some(vec!["PATH=/bin".into()]),
             ..ImageConfig::default()
         };
-        let item = container(Engine::Docker, &details, Some(&image))
+        let item = container(Engine::Docker, &details, Some(&image), &Redactor::default())
             .unwrap()
             .unwrap();
         assert_eq!(item.environment_names, ["DB_PASSWORD"]);
@@ -311,7 +307,7 @@ mod tests {
     fn a_container_with_a_hostile_name_is_refused_by_name() {
         for name in ["/-v", "/$(reboot)", "/", "/a b"] {
             let details = inspect(&format!(r#"{{"Name":"{name}"}}"#));
-            assert!(container(Engine::Docker, &details, None).is_err(), "{name}");
+            assert!(container(Engine::Docker, &details, None, &Redactor::default()).is_err(), "{name}");
         }
     }
 }

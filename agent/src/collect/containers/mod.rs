@@ -24,6 +24,7 @@ use safetytwin_crds::section::SectionName;
 use super::bus::Bus;
 use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, read_plain};
+use crate::redact::Redactor;
 use crate::settings::Settings;
 
 const AUDIT: Duration = Duration::from_secs(30);
@@ -56,6 +57,7 @@ struct Source {
 pub struct Containers {
     root: HostRoot,
     bus: Bus,
+    redactor: Redactor,
     sources: Vec<Source>,
 }
 
@@ -71,6 +73,7 @@ impl Containers {
         Self {
             root: settings.root.clone(),
             bus,
+            redactor: settings.redactor.clone(),
             sources: vec![
                 source(Engine::Docker, "docker.service", &settings.docker_socket),
                 source(Engine::Podman, "podman.service", &settings.podman_socket),
@@ -151,6 +154,7 @@ impl Source {
     /// All containers; `gaps` gets those that could not be read.
     async fn list(
         &mut self,
+        redactor: &Redactor,
         gaps: &mut Vec<String>,
         observed: &mut Vec<ObservedContainer>,
     ) -> Result<Vec<ContainerItem>, CollectError> {
@@ -177,7 +181,7 @@ impl Source {
                 Some(image) => client.inspect_image(image).await.ok().and_then(|i| i.config),
                 None => None,
             };
-            match item::container(engine, &details, image.as_ref()) {
+            match item::container(engine, &details, image.as_ref(), redactor) {
                 Ok(Some(item)) => {
                     observed.push(item::observed(&item, &details));
                     items.push(item);
@@ -216,14 +220,14 @@ impl Collector for Containers {
         let mut gaps = Vec::new();
         let mut observed = Vec::new();
         // Borrowed, never taken out: a look that is given up at any await must find them again.
-        let (bus, root) = (&self.bus, &self.root);
+        let (bus, root, redactor) = (&self.bus, &self.root, &self.redactor);
         for source in &mut self.sources {
             if !source.runs(bus, root).await {
                 source.client = None;
                 gaps.extend(source.silent(root));
                 continue;
             }
-            match source.list(&mut gaps, &mut observed).await {
+            match source.list(redactor, &mut gaps, &mut observed).await {
                 Ok(found) => items.extend(found),
                 Err(error) => {
                     source.client = None;
@@ -288,6 +292,7 @@ mod tests {
         let collector = Containers {
             root: HostRoot::new(root, root.join("proc"), root.join("sys")),
             bus: Bus::new(root.join("no-bus")),
+            redactor: Redactor::default(),
             sources: vec![source],
         };
         (collector, listener)
@@ -316,6 +321,7 @@ mod tests {
         let mut containers = Containers {
             root: HostRoot::new(host, &nowhere, &nowhere),
             bus: Bus::new(nowhere.clone()),
+            redactor: Redactor::default(),
             sources: vec![
                 source(Engine::Docker, "docker.service", "run/docker.sock"),
                 source(Engine::Podman, "podman.service", "run/podman/podman.sock"),

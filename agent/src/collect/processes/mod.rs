@@ -5,7 +5,7 @@
 
 pub mod helper;
 mod listens;
-mod table;
+pub(crate) mod table;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use safetytwin_crds::item::observed::ObservedProcess;
 use safetytwin_crds::item::{Observed, ProcessItem, Text};
+use safetytwin_crds::redaction;
 use safetytwin_crds::section::SectionName;
 
 use self::helper::Helper;
@@ -21,7 +22,7 @@ use self::table::{Owner, Stat};
 use super::accounts::Accounts;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, ReadError, read_plain};
-use crate::redact;
+use crate::redact::Redactor;
 use crate::settings::{Level, Settings};
 
 const SCAN: Duration = Duration::from_secs(10);
@@ -56,6 +57,7 @@ impl Processes {
     pub fn new(settings: &Settings, pids: MainPids) -> Self {
         let scanner = Scanner {
             root: settings.root.clone(),
+            redactor: settings.redactor.clone(),
             full: settings.level == Level::Full,
             min_age: settings.min_age,
             helper: settings.helper.take(),
@@ -96,6 +98,7 @@ impl Collector for Processes {
 
 struct Scanner {
     root: HostRoot,
+    redactor: Redactor,
     full: bool,
     min_age: Duration,
     helper: Helper,
@@ -170,21 +173,20 @@ impl Scanner {
         let cwd = link(&mut self.helper, "cwd", "workingDirectory");
         let sockets = link(&mut self.helper, "sockets", "listens").unwrap_or_default();
         let name = argv.first().cloned().unwrap_or_default();
-        let (argv, mut redactions) = redact::argv(&argv);
+        let mut clean = self.redactor.tally();
+        let argv = clean.argv(&argv);
         let gone = executable
             .as_ref()
             .is_some_and(|e| e.ends_with(b" (deleted)") || e.starts_with(b"/memfd:"));
-        let mut clean = |bytes: Vec<u8>| {
-            let (text, count) = redact::bytes(&bytes);
-            redactions += count;
-            text
-        };
         let comm = match argv.first().is_some_and(|kept| kept.0 != name) {
             // The kernel's short name is the beginning of what was taken out.
-            true if !stat.comm.is_empty() => Text(redact::PLACEHOLDER.as_bytes().to_vec()),
-            _ => clean(stat.comm.clone()),
+            true if !stat.comm.is_empty() => {
+                Text(clean.whole(&String::from_utf8_lossy(&stat.comm)).into_bytes())
+            }
+            _ => clean.bytes(&stat.comm),
         };
-        let (executable, cwd) = (executable.map(&mut clean), cwd.map(&mut clean));
+        let executable = executable.map(|path| clean.bytes(&path));
+        let cwd = cwd.map(|path| clean.bytes(&path));
         if !self.full && !unknown.is_empty() {
             unknown.push("level: basic does not read other users' links".into());
         }
@@ -195,7 +197,7 @@ impl Scanner {
                 executable,
                 executable_gone: gone,
                 argv,
-                redactions,
+                redactions: clean.count,
                 truncated,
                 working_directory: cwd,
                 user: accounts.user_of(user),
@@ -209,12 +211,14 @@ impl Scanner {
     }
 
     /// Gives candidates their ordinals and keys, in start order, and decides what is listed.
-    fn publish(&mut self, candidates: Vec<Candidate>, all: &[Stat], now: Instant) -> Collected {
+    fn publish(&mut self, mut candidates: Vec<Candidate>, all: &[Stat], now: Instant) -> Collected {
         let uptime = self.uptime();
         let first_scan = self.known.is_empty();
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let mut observed = Vec::new();
         let mut known = HashMap::new();
+        // Those that differ in a secret alone keep their ordinals when one of them restarts.
+        candidates.sort_by(|a, b| a.item.argv.cmp(&b.item.argv));
         for mut candidate in candidates {
             let base = key(&candidate.item, 0);
             let ordinal = ordinals.entry(base.clone()).or_insert(0);
@@ -267,11 +271,16 @@ impl Scanner {
 
 /// The process whose executable, arguments, directory and user these are.
 fn key(item: &ProcessItem, ordinal: u32) -> String {
-    let bytes = |text: &Option<Text>| text.as_ref().map(|t| t.0.clone());
+    // A changed secret is a change of the process, not another process.
+    let shape = |text: &Text| Text(redaction::shape(&text.0).into_owned());
+    let argv: Vec<Text> = item.argv.iter().map(shape).collect();
+    let directory = item.working_directory
+        .as_ref()
+        .map_or_else(|| Text(Vec::new()), shape);
     ProcessItem::identity(
-        &bytes(&item.executable).unwrap_or_else(|| item.comm.0.clone()),
-        &item.argv,
-        &bytes(&item.working_directory).unwrap_or_default(),
+        &shape(item.executable.as_ref().unwrap_or(&item.comm)).0,
+        &argv,
+        &directory.0,
         item.user.id.unwrap_or(u32::MAX),
         ordinal,
     )
@@ -304,6 +313,11 @@ fn command_line(path: &std::path::Path) -> Option<(Vec<Vec<u8>>, bool)> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(ARGV_LIMIT + 1).read_to_end(&mut bytes).ok()?;
+    arguments(bytes)
+}
+
+/// The arguments in a `cmdline` file (proc_pid_cmdline(5)), and whether they were cut.
+pub(crate) fn arguments(mut bytes: Vec<u8>) -> Option<(Vec<Vec<u8>>, bool)> {
     let truncated = bytes.len() as u64 > ARGV_LIMIT;
     bytes.truncate(ARGV_LIMIT as usize);
     if bytes.is_empty() {

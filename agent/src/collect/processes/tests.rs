@@ -4,6 +4,7 @@ use safetytwin_crds::item::unit::Account;
 fn scanner() -> Scanner {
     Scanner {
         root: HostRoot::new("/", "/proc", "/sys"),
+        redactor: Redactor::default(),
         full: true,
         min_age: Duration::from_secs(30),
         helper: Helper::none(std::path::Path::new("/proc")),
@@ -134,13 +135,22 @@ pub(crate) mod planted {
         }
     }
 
+    /// Their identities.
+    pub fn keys(fakes: &[Fake], redactor: &Redactor) -> Vec<String> {
+        match collected(fakes, redactor).content {
+            Content::Processes(items) => items.into_iter().map(|item| item.key).collect(),
+            _ => unreachable!(),
+        }
+    }
+
     /// What the collector says of them.
-    pub fn collected(fakes: &[Fake]) -> Collected {
+    pub fn collected(fakes: &[Fake], redactor: &Redactor) -> Collected {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("uptime"), "100000.00 1.00\n").unwrap();
         let mut scanner = Scanner {
             root: HostRoot::new(dir.path(), dir.path(), "/sys"),
             helper: Helper::none(dir.path()),
+            redactor: redactor.clone(),
             known: HashMap::new(),
             ..scanner()
         };

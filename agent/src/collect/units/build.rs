@@ -14,7 +14,7 @@ use super::properties::Live;
 use super::runclass::Nature;
 use super::text::{UnitText, words};
 use crate::collect::accounts::Accounts;
-use crate::redact;
+use crate::redact::Redactor;
 
 /// Everything about one unit.
 pub struct Facts<'a> {
@@ -64,9 +64,9 @@ impl Facts<'_> {
     }
 
     /// The item, in run class `run`.
-    pub fn item(&self, run: RunClass, accounts: &Accounts) -> UnitItem {
+    pub fn item(&self, run: RunClass, accounts: &Accounts, redactor: &Redactor) -> UnitItem {
         let text = &self.files.text;
-        let (dependencies, limits, mut service) = match self.fresh() {
+        let (mut dependencies, mut limits, mut service) = match self.fresh() {
             Some(live) => (
                 declared(&live.dependencies, self.name, text),
                 live.limits.clone(),
@@ -74,11 +74,18 @@ impl Facts<'_> {
             ),
             None => (named(text), limits(text), service(self.name, text, accounts)),
         };
-        if let Some(service) = &mut service {
-            redacted(service);
+        let clean = |text: &mut String| *text = redactor.text(text).text;
+        limits.values_mut().for_each(clean);
+        service.iter_mut().flat_map(texts).for_each(clean);
+        for name in dependencies.values_mut().flatten() {
+            *name = match name.parse() {
+                Ok(unit) => redactor.unit_name(&unit).as_str().to_owned(),
+                // What is no name is not in force, but it is told as it is written.
+                Err(_) => redactor.text(name).text,
+            };
         }
         UnitItem {
-            name: self.name.clone(),
+            name: redactor.unit_name(self.name),
             load_state: self.load_state().to_owned(),
             run,
             enablement: self.enablement().to_owned(),
@@ -101,15 +108,13 @@ impl Facts<'_> {
     }
 }
 
-/// Paths and names may hold a secret too.
-fn redacted(service: &mut Service) {
-    let paths = service
-        .executables
-        .iter_mut()
-        .chain(&mut service.environment_names);
-    for text in paths.chain(&mut service.working_directory) {
-        *text = redact::text(text).text;
-    }
+/// All that is taken from the text as it is: anything may stand there.
+fn texts(service: &mut Service) -> impl Iterator<Item = &mut String> {
+    let accounts = service.user.iter_mut().chain(&mut service.group);
+    let names = accounts.map(|account| &mut account.name);
+    let paths = service.executables.iter_mut().chain(&mut service.working_directory);
+    let names = names.chain(paths).chain(&mut service.environment_names);
+    names.chain(std::iter::once(&mut service.type_))
 }
 
 /// Properties that gain members when *another* unit appears: only what the unit's own files name
@@ -271,7 +276,7 @@ mod tests {
                 files: &files,
                 enablement: Some("enabled"),
             };
-            facts.item(RunClass::Up, &Accounts::default())
+            facts.item(RunClass::Up, &Accounts::default(), &Redactor::default())
         };
         assert_eq!(
             item(&["multi-user.target"]),
@@ -298,7 +303,8 @@ mod tests {
                 files: &files,
                 enablement: None,
             };
-            let service = facts.item(RunClass::Down, &Accounts::default()).service.unwrap();
+            let item = facts.item(RunClass::Down, &Accounts::default(), &Redactor::default());
+            let service = item.service.unwrap();
             assert_eq!(service.executables, ["/bin/a"]);
             assert_eq!(service.environment_names, ["A", "B"]);
             assert_eq!(

@@ -14,7 +14,7 @@ use super::packages::{Owner, Packages};
 use super::text::UnitText;
 use crate::hostroot::entries::Kind;
 use crate::hostroot::{HostRoot, ReadError};
-use crate::redact;
+use crate::redact::Redactor;
 
 /// Longest unit file or drop-in that is read.
 pub const FILE_LIMIT: u64 = 64 * 1024;
@@ -114,6 +114,7 @@ impl Places {
         root: &HostRoot,
         listing: &Listing,
         packages: &Packages,
+        redactor: &Redactor,
         unit: &UnitName,
         loaded_from: Option<&str>,
     ) -> UnitFiles {
@@ -131,7 +132,7 @@ impl Places {
             files.origin = origin(&path, packages);
             files.masked = matches!(source, Source::Masked);
             files.note(&source, &mut own);
-            files.fragment = Some(unit_file(path, source, files.origin == Origin::Local));
+            files.fragment = Some(unit_file(redactor, path, source, files.origin == Origin::Local));
         }
         for (place, has_install) in &self.drop_ins {
             let source = source(root, listing, place);
@@ -142,7 +143,7 @@ impl Places {
             if !matches!(source, Source::Masked) {
                 let path = place.path();
                 let shown = path.starts_with("/etc/") || path.starts_with("/usr/local/");
-                files.drop_ins.push(unit_file(path, source, shown));
+                files.drop_ins.push(unit_file(redactor, path, source, shown));
             }
         }
         files.install = own.map(|own| Install::new(&own, unit.unit_type()));
@@ -235,9 +236,9 @@ fn origin(path: &str, packages: &Packages) -> Origin {
     }
 }
 
-fn unit_file(path: String, source: Source, shown: bool) -> UnitFile {
+fn unit_file(redactor: &Redactor, path: String, source: Source, shown: bool) -> UnitFile {
     let mut file = UnitFile {
-        path,
+        path: named(redactor, &path),
         digest: Digest::of(b""),
         content: None,
         redactions: 0,
@@ -246,23 +247,31 @@ fn unit_file(path: String, source: Source, shown: bool) -> UnitFile {
     match source {
         Source::Masked => {}
         Source::Refused(why) => {
+            let why = redactor.text(&why).text;
             file.digest = Digest::of(why.as_bytes());
-            file.refused = Some(safetytwin_crds::names::printable(&redact::text(&why).text, 200));
+            file.refused = Some(safetytwin_crds::names::printable(&why, 200));
         }
         Source::Text(bytes) => match String::from_utf8(bytes) {
             Ok(text) => {
-                let redacted = redact::unit::text(&text);
+                let redacted = redactor.unit(&text);
                 file.digest = Digest::of(redacted.text.as_bytes());
                 file.redactions = redacted.count;
                 file.content = shown.then_some(redacted.text);
             }
             Err(error) => {
-                file.digest = Digest::of(error.as_bytes());
+                // Not redacted: a plain digest would let anybody try guesses.
+                file.digest = redactor.digest(error.as_bytes());
                 file.refused = shown.then(|| "not UTF-8".into());
             }
         },
     }
     file
+}
+
+/// A path below the unit directories, whose parts are names.
+fn named(redactor: &Redactor, path: &str) -> String {
+    let parts: Vec<String> = path.split('/').map(|part| redactor.name(part).text).collect();
+    parts.join("/")
 }
 
 #[cfg(test)]
@@ -290,7 +299,7 @@ mod tests {
             let root = HostRoot::new(self.0.path(), "/proc", "/sys");
             let listing = Listing::scan(&root).unwrap();
             let unit = unit.parse().unwrap();
-            Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &unit, None)
+            Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &Redactor::default(), &unit, None)
         }
     }
 

@@ -15,16 +15,26 @@ use super::runclass::{self, Debounce};
 use super::select;
 use crate::collect::{Collected, Content};
 use crate::hostroot::HostRoot;
+use crate::redact::Redactor;
 
 /// Items as they were published last.
-#[derive(Default)]
 pub struct Items {
-    /// By name; and whether the unit was loaded.
+    redactor: Redactor,
+    /// By the name on the host; and whether the unit was loaded.
     published: BTreeMap<String, (bool, UnitItem)>,
     debounce: Debounce,
 }
 
 impl Items {
+    /// Nothing is published yet.
+    pub fn new(redactor: Redactor) -> Self {
+        Self {
+            redactor,
+            published: BTreeMap::new(),
+            debounce: Debounce::default(),
+        }
+    }
+
     /// The items, from what is known.
     pub fn assemble(&mut self, root: &HostRoot, disk: &OnDisk, loaded: &Loaded) -> Collected {
         let accounts = disk.accounts();
@@ -106,7 +116,7 @@ impl Items {
                     ..item.clone()
                 },
             ),
-            None => (facts.live.is_some(), facts.item(run, accounts)),
+            None => (facts.live.is_some(), facts.item(run, accounts, &self.redactor)),
         }
     }
 
@@ -128,7 +138,7 @@ impl Items {
             .filter(|(name, _)| self.published.contains_key(*name));
         let mut units: Vec<ObservedUnit> = published
             .map(|(name, live)| ObservedUnit {
-                name: name.clone(),
+                name: self.redactor.name(name).text,
                 active_state: live.active_state.clone(),
                 sub_state: live.sub_state.clone(),
                 main_pid: live.main_pid,

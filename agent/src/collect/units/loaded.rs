@@ -222,7 +222,7 @@ impl Loaded {
                     source: zbus::Error::MethodError(error, _, _),
                     ..
                 }) => {
-                    tracing::debug!(unit = name, %error, "no properties");
+                    tracing::debug!(%error, "a unit went before its properties were read");
                     self.live.remove(&name);
                 }
                 Err(error) => return Err(error),

@@ -10,9 +10,9 @@
 //! something about that unit changed; the published state follows the files on disk, also before a
 //! daemon-reload; a look that is cut short loses nothing of what it read.
 
-mod build;
+pub(crate) mod build;
 mod enablement;
-mod files;
+pub(crate) mod files;
 mod install;
 mod items;
 mod listing;
@@ -20,7 +20,7 @@ mod loaded;
 mod manager;
 mod on_disk;
 mod packages;
-mod properties;
+pub(crate) mod properties;
 mod runclass;
 mod select;
 mod signals;
@@ -91,9 +91,12 @@ impl Units {
             signals: None,
             watch: None,
             pending: Dirty::default(),
-            disk: Arc::new(Mutex::new(OnDisk::new(settings.root.clone()))),
+            disk: Arc::new(Mutex::new(OnDisk::new(
+                settings.root.clone(),
+                settings.redactor.clone(),
+            ))),
             loaded: Loaded::default(),
-            items: Items::default(),
+            items: Items::new(settings.redactor.clone()),
         }
     }
 

@@ -13,6 +13,7 @@ use super::listing::{Listing, Place};
 use super::packages::Packages;
 use crate::collect::accounts::Accounts;
 use crate::hostroot::{HostRoot, ReadError};
+use crate::redact::Redactor;
 
 /// Where systemd itself writes: what `systemctl set-property` changes is in force at once.
 const WRITTEN_BY_SYSTEMD: [&str; 3] = [
@@ -50,6 +51,7 @@ pub struct Changes {
 /// The unit directories.
 pub struct OnDisk {
     root: HostRoot,
+    redactor: Redactor,
     packages: Packages,
     accounts: Arc<Accounts>,
     listing: Listing,
@@ -59,9 +61,10 @@ pub struct OnDisk {
 
 impl OnDisk {
     /// Nothing is read yet.
-    pub fn new(root: HostRoot) -> Self {
+    pub fn new(root: HostRoot, redactor: Redactor) -> Self {
         Self {
             root,
+            redactor,
             packages: Packages::default(),
             accounts: Arc::default(),
             listing: Listing::default(),
@@ -124,7 +127,14 @@ impl OnDisk {
         let same = |old: &&Known| old.settled && old.places == places && old.loaded_from == loaded_from;
         let files = match old.filter(same) {
             Some(old) => old.files.clone(),
-            None => places.read(&self.root, listing, &self.packages, unit, loaded_from.as_deref()),
+            None => places.read(
+                &self.root,
+                listing,
+                &self.packages,
+                &self.redactor,
+                unit,
+                loaded_from.as_deref(),
+            ),
         };
         Known {
             enablement: enablement::of(listing, unit, &files),

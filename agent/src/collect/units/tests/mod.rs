@@ -20,6 +20,7 @@ use crate::collect::bus::Bus;
 use crate::collect::processes::MainPids;
 use crate::collect::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::HostRoot;
+use crate::redact::Redactor;
 use crate::settings::{HelperSlot, Level, Settings};
 
 const ETC: &str = "etc/systemd/system";
@@ -40,6 +41,7 @@ impl Host {
             host: "web-01".parse().unwrap(),
             source: Source::Node,
             root: HostRoot::new(dir.path(), "/proc", "/sys"),
+            redactor: Redactor::default(),
             dbus_socket: PathBuf::new(),
             docker_socket: PathBuf::new(),
             podman_socket: PathBuf::new(),

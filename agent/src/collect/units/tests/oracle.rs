@@ -16,6 +16,7 @@ use crate::collect::units::listing::Listing;
 use crate::collect::units::packages::Packages;
 use crate::hostroot::HostRoot;
 use crate::hostroot::entries::Kind;
+use crate::redact::Redactor;
 
 /// Something in the tree.
 #[derive(Clone, Debug)]
@@ -73,7 +74,14 @@ fn known(root: &Path, names: impl Iterator<Item = String>) -> BTreeMap<String, S
     for name in names {
         let unit: UnitName = name.parse().unwrap();
         let places = Places::of(&listing, &unit);
-        let files = places.read(&root, &listing, &Packages::default(), &unit, None);
+        let files = places.read(
+            &root,
+            &listing,
+            &Packages::default(),
+            &Redactor::default(),
+            &unit,
+            None,
+        );
         let state = enablement::of(&listing, &unit, &files);
         assert_ne!(state, Enablement::NoFile, "{name}");
         // Below a root systemctl does not find out that a link leads to an empty file or over another link

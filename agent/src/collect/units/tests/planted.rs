@@ -13,27 +13,51 @@ use crate::collect::units::packages::Packages;
 use crate::collect::units::properties::{Live, Map};
 use crate::collect::units::text::UnitText;
 use crate::hostroot::HostRoot;
+use crate::redact::Redactor;
 
-/// One service for each main file and drop-in, as described by its files and as it is loaded.
-pub fn items(texts: &[(String, String)]) -> Vec<UnitItem> {
+/// A unit to be.
+#[derive(Default)]
+pub struct Fake {
+    /// Its name; empty: a service of any name.
+    pub name: String,
+    /// Text of its file.
+    pub main: String,
+    /// Text of its drop-in; empty: none.
+    pub drop_in: String,
+}
+
+/// The units, as described by their files and as they are loaded.
+pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
     let dir = tempfile::tempdir().unwrap();
     let units = dir.path().join("etc/systemd/system");
     std::fs::create_dir_all(&units).unwrap();
-    for (number, (main, drop_in)) in texts.iter().enumerate() {
-        std::fs::write(units.join(format!("s{number}.service")), main).unwrap();
-        if !drop_in.is_empty() {
-            let folder = units.join(format!("s{number}.service.d"));
+    let name = |number: usize, fake: &Fake| match fake.name.as_str() {
+        "" => format!("s{number}.service"),
+        name => name.to_owned(),
+    };
+    for (number, fake) in fakes.iter().enumerate() {
+        let name = name(number, fake);
+        std::fs::write(units.join(&name), &fake.main).unwrap();
+        if !fake.drop_in.is_empty() {
+            let folder = units.join(format!("{name}.d"));
             std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join("10-x.conf"), drop_in).unwrap();
+            std::fs::write(folder.join("10-x.conf"), &fake.drop_in).unwrap();
         }
     }
     let root = HostRoot::new(dir.path(), "/proc", "/sys");
     let listing = Listing::scan(&root).unwrap();
     let mut items = Vec::new();
-    for number in 0..texts.len() {
+    for (number, fake) in fakes.iter().enumerate() {
         for loaded in [false, true] {
-            let unit = format!("s{number}.service").parse().unwrap();
-            let files = Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &unit, None);
+            let unit = name(number, fake).parse().unwrap();
+            let files = Places::of(&listing, &unit).read(
+                &root,
+                &listing,
+                &Packages::default(),
+                redactor,
+                &unit,
+                None,
+            );
             let live = Live::new(&properties(&files.text), &Map::new(), &Accounts::default());
             let facts = Facts {
                 name: &unit,
@@ -41,7 +65,7 @@ pub fn items(texts: &[(String, String)]) -> Vec<UnitItem> {
                 files: &files,
                 enablement: None,
             };
-            items.push(facts.item(RunClass::Up, &Accounts::default()));
+            items.push(facts.item(RunClass::Up, &Accounts::default(), redactor));
         }
     }
     items
