@@ -54,7 +54,11 @@ pub fn unit_text(text: &str) {
         let once = redact(&redactor, &planted);
         assert!(!once.text.contains(TOKEN), "{once:?}");
         assert!(once.count > 0, "{once:?}");
-        assert_eq!(redact(&redactor, &once.text).text, once.text, "the second time differs");
+        assert_eq!(
+            redact(&redactor, &once.text).text,
+            once.text,
+            "the second time differs"
+        );
     }
 }
 
@@ -141,9 +145,13 @@ mod tests {
 
     /// The inputs that are kept for a target.
     fn corpus(target: &str) -> Vec<Vec<u8>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fuzz/corpus")
+            .join(target);
         let files = std::fs::read_dir(&folder).unwrap();
-        let inputs: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        let inputs: Vec<_> = files
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect();
         assert!(!inputs.is_empty(), "{}", folder.display());
         inputs
     }

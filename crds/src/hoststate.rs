@@ -132,7 +132,7 @@ pub struct Counts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineSummary {
-    /// Derived from `/etc/machine-id`, which is confidential itself; pinned by twins.
+    /// Derived from `/etc/machine-id`; pinned by twins.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub machine_id: String,

@@ -12,7 +12,9 @@ use crate::redact::Redactor;
 /// One item in each section, with this secret in it.
 fn sources(secret: &str) -> Sources {
     Sources {
-        units: vec![service(format!("Environment=DB_PASSWORD={secret}\nExecStart=/bin/a\n"))],
+        units: vec![service(format!(
+            "Environment=DB_PASSWORD={secret}\nExecStart=/bin/a\n"
+        ))],
         containers: vec![json!({"Config": {"Cmd": ["/bin/a", "--token", secret]}})],
         processes: vec![processes::Fake::of(&["/bin/a", "--token", secret])],
         ..Sources::default()
@@ -24,7 +26,12 @@ fn digests(secret: &str, id: Option<&str>) -> Vec<Digest> {
     let id = id.map(|id| id.parse::<MachineId>().unwrap());
     let redactor = id.map(Redactor::keyed).unwrap_or_default();
     let state = assembled(&sources(secret), &redactor);
-    state.sections.iter().take(3).map(|section| section.parts[0].digest).collect()
+    state
+        .sections
+        .iter()
+        .take(3)
+        .map(|section| section.parts[0].digest)
+        .collect()
 }
 
 #[test]
@@ -72,5 +79,9 @@ fn every_placeholder_of_a_container_is_counted() {
     let item = item.unwrap().unwrap();
     let text = serde_json::to_string(&item).unwrap();
     let shown = text.matches("<redacted:").count() + text.matches("redacted-").count();
-    assert_eq!((item.redactions as usize, text.contains(token)), (shown, false), "{text}");
+    assert_eq!(
+        (item.redactions as usize, text.contains(token)),
+        (shown, false),
+        "{text}"
+    );
 }

@@ -141,7 +141,10 @@ pub fn traces(secret: &str) -> Vec<String> {
         let whole = whole.trim_end_matches('=');
         traces.push(whole[before + 1..whole.len() - 1].to_owned());
     }
-    let url_safe: Vec<String> = traces.iter().map(|t| t.replace('+', "-").replace('/', "_")).collect();
+    let url_safe: Vec<String> = traces
+        .iter()
+        .map(|t| t.replace('+', "-").replace('/', "_"))
+        .collect();
     traces.extend(url_safe);
     let escaped = serde_json::to_string(secret).unwrap();
     traces.push(escaped.trim_matches('"').to_owned());

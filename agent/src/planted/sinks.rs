@@ -58,19 +58,24 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
             details["Name"] = json!(format!("/c{number}"));
         }
         let details = serde_json::from_value(details).unwrap();
-        let item = item::container(Engine::Docker, &details, None, redactor).unwrap().unwrap();
+        let item = item::container(Engine::Docker, &details, None, redactor)
+            .unwrap()
+            .unwrap();
         observed.containers.push(item::observed(&item, &details));
         containers.push(item);
     }
     let items = units::items(&sources.units, redactor);
-    observed.units = items.iter().map(|unit| ObservedUnit {
+    observed.units = items
+        .iter()
+        .map(|unit| ObservedUnit {
             name: redactor.name(unit.name.as_str()).text,
             active_state: "active".into(),
             sub_state: "running".into(),
             main_pid: 1,
             restarts: 0,
             result: "success".into(),
-        }).collect();
+        })
+        .collect();
     let units = Content::Units {
         items,
         services: 0,
@@ -79,16 +84,44 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
     let gaps = || sources.messages.clone();
     let mut post = |name, section, content| {
         let observed = std::mem::take(&mut observed);
-        board.post(name, Some(section), Ok(Collected { content, gaps: gaps(), observed }));
+        board.post(
+            name,
+            Some(section),
+            Ok(Collected {
+                content,
+                gaps: gaps(),
+                observed,
+            }),
+        );
     };
     post("units", SectionName::Units, units);
-    post("containers", SectionName::Containers, Content::Containers(containers));
-    post("processes", SectionName::Processes, processes::collected(&sources.processes, redactor).content);
+    post(
+        "containers",
+        SectionName::Containers,
+        Content::Containers(containers),
+    );
+    post(
+        "processes",
+        SectionName::Processes,
+        processes::collected(&sources.processes, redactor).content,
+    );
     let state = Assembler::default().assemble(&board.reports(), "t");
-    let whole = if sources.messages.is_empty() { SectionState::Complete } else { SectionState::Partial };
-    let planted = [sources.units.len(), sources.containers.len(), sources.processes.len()];
+    let whole = if sources.messages.is_empty() {
+        SectionState::Complete
+    } else {
+        SectionState::Partial
+    };
+    let planted = [
+        sources.units.len(),
+        sources.containers.len(),
+        sources.processes.len(),
+    ];
     for (section, items) in state.sections.iter().zip(planted) {
-        assert_eq!((section.state, section.items as usize >= items), (whole, true), "{section:?}");
+        assert_eq!(
+            (section.state, section.items as usize >= items),
+            (whole, true),
+            "{section:?}"
+        );
     }
     state
 }
@@ -132,11 +165,16 @@ impl Collector for Failing {
 fn log_of_failure(redactor: &Redactor, message: String) -> String {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE);
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE);
     let subscriber = subscriber.with_writer(move || writer.clone()).finish();
     let board = Board::new(redactor.clone());
     tracing::subscriber::with_default(subscriber, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             tokio::select! {
                 () = runner::run(Box::new(Failing(message)), board.clone()) => {}

@@ -46,7 +46,9 @@ pub struct Redacted {
 impl Redactor {
     /// Of the host below `root`. Without a machine id placeholders carry no digest, and the log says so.
     pub fn of_host(root: &HostRoot) -> Self {
-        let id = root.read_word("/etc/machine-id").and_then(|text| text.parse().ok());
+        let id = root
+            .read_word("/etc/machine-id")
+            .and_then(|text| text.parse().ok());
         if id.is_none() {
             tracing::warn!(
                 "no machine id in /etc/machine-id: a redacted value that changes is not seen as a change"

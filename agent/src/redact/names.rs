@@ -24,19 +24,30 @@ impl Redactor {
 
     /// The name of a unit.
     pub fn unit_name(&self, name: &UnitName) -> UnitName {
-        self.name(name.as_str()).text.parse().unwrap_or_else(|_| name.clone())
+        self.name(name.as_str())
+            .text
+            .parse()
+            .unwrap_or_else(|_| name.clone())
     }
 
     /// The name of a container.
     pub fn container_name(&self, name: &ContainerName) -> ContainerName {
-        self.name(name.as_str()).text.parse().unwrap_or_else(|_| name.clone())
+        self.name(name.as_str())
+            .text
+            .parse()
+            .unwrap_or_else(|_| name.clone())
     }
 
     /// A part between two `@`: whole without the type suffix of a unit, else between its dots.
     fn part(&self, part: &str, out: &mut Redacted) {
-        let suffix = part.parse::<UnitName>().map_or("", |unit| unit.unit_type().suffix());
+        let suffix = part
+            .parse::<UnitName>()
+            .map_or("", |unit| unit.unit_type().suffix());
         let stem = part.strip_suffix(suffix).unwrap_or(part);
-        let stem = stem.strip_suffix('.').filter(|_| !suffix.is_empty()).unwrap_or(stem);
+        let stem = stem
+            .strip_suffix('.')
+            .filter(|_| !suffix.is_empty())
+            .unwrap_or(stem);
         if self.is_secret(stem) {
             self.push(stem, out);
         } else {

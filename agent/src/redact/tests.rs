@@ -1,6 +1,6 @@
 use safetytwin_crds::item::Text;
-use safetytwin_crds::redaction::PLAIN;
 use safetytwin_crds::names::UnitName;
+use safetytwin_crds::redaction::PLAIN;
 
 use super::*;
 
@@ -20,7 +20,10 @@ const OTHER: &str = "fedcba9876543210fedcba9876543210";
 fn a_placeholder_changes_with_its_secret_and_with_the_host_and_with_nothing_else() {
     let shown = |id: &str, secret: &str| keyed(id).text(&format!("x --token {secret} -v")).text;
     let first = shown(ONE, "hunter2");
-    assert!(first.starts_with("x --token <redacted:") && first.ends_with("> -v"), "{first}");
+    assert!(
+        first.starts_with("x --token <redacted:") && first.ends_with("> -v"),
+        "{first}"
+    );
     assert_eq!(first, shown(ONE, "hunter2"));
     assert_ne!(first, shown(ONE, "hunter3"));
     assert_ne!(first, shown(OTHER, "hunter2"));
@@ -32,7 +35,12 @@ fn the_machine_id_is_nowhere_not_even_in_a_path() {
     for text in [format!("/var/log/journal/{ONE}/system.journal"), ONE.to_owned()] {
         assert!(!redactor.text(&text).text.contains(ONE));
     }
-    assert!(!redactor.name(&format!("journal@{ONE}.service")).text.contains(ONE));
+    assert!(
+        !redactor
+            .name(&format!("journal@{ONE}.service"))
+            .text
+            .contains(ONE)
+    );
     assert_eq!(redactor.text(OTHER).count, 0);
 }
 
@@ -40,19 +48,39 @@ fn the_machine_id_is_nowhere_not_even_in_a_path() {
 fn a_name_that_holds_a_token_is_another_valid_name_and_the_same_each_time() {
     let token = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
     for redactor in [plain(), keyed(ONE)] {
-        for name in [format!("backup@{token}.service"), format!("{token}.service"), format!("a.{token}.timer")] {
+        for name in [
+            format!("backup@{token}.service"),
+            format!("{token}.service"),
+            format!("a.{token}.timer"),
+        ] {
             let unit: UnitName = name.parse().unwrap();
             let other = redactor.unit_name(&unit);
             assert!(!other.as_str().contains("16C7e42F"), "{other}");
-            assert_eq!((other.unit_type(), other.template()), (unit.unit_type(), unit.template()));
-            assert_eq!((&redactor.unit_name(&unit), redactor.unit_name(&other)), (&other, other.clone()));
+            assert_eq!(
+                (other.unit_type(), other.template()),
+                (unit.unit_type(), unit.template())
+            );
+            assert_eq!(
+                (&redactor.unit_name(&unit), redactor.unit_name(&other)),
+                (&other, other.clone())
+            );
         }
-        for name in ["getty@tty1.service", "systemd-fsck@dev-disk-by\\x2duuid-9C1E\\x2d0F2B.service", "web-1.2.3", ""] {
-            assert_eq!(redactor.name(name), Redacted { text: name.into(), count: 0 });
+        for name in [
+            "getty@tty1.service",
+            "systemd-fsck@dev-disk-by\\x2duuid-9C1E\\x2d0F2B.service",
+            "web-1.2.3",
+            "",
+        ] {
+            assert_eq!(
+                redactor.name(name),
+                Redacted {
+                    text: name.into(),
+                    count: 0
+                }
+            );
         }
     }
 }
-
 
 #[test]
 fn secrets_of_many_shapes_are_replaced_and_the_rest_keeps_its_bytes() {
@@ -131,7 +159,6 @@ proptest::proptest! {
     }
 }
 
-
 fn run(line: &[&str]) -> (Vec<String>, u32) {
     let arguments: Vec<Vec<u8>> = line.iter().map(|a| a.as_bytes().to_vec()).collect();
     let (texts, count) = plain().argv(&arguments);
@@ -175,7 +202,6 @@ fn ordinary_arguments_keep_their_exact_bytes() {
     let kept: Vec<Vec<u8>> = texts.into_iter().map(|t| t.0).collect();
     assert_eq!((kept, count), (arguments, 0));
 }
-
 
 #[test]
 fn secrets_in_unit_text_are_replaced_and_services_keep_what_they_need() {

@@ -56,8 +56,8 @@ fn line(redactor: &Redactor, line: &str) -> Redacted {
     if name.starts_with("SetCredential") {
         return credential(redactor, key, value);
     }
-    // `PASSWORD=…` of an environment file that stands where a directive should.
-    if shape::secret_name(name) && !name.contains("Credential") {
+    // `PASSWORD=…` of an environment file that stands where a directive should, or a token.
+    if shape::secret_value(name) || shape::secret_name(name) && !name.contains("Credential") {
         return plain(redactor, line);
     }
     let redacted = plain(redactor, value);
@@ -80,9 +80,10 @@ fn credential(redactor: &Redactor, key: &str, value: &str) -> Redacted {
         value if redaction::is_placeholder(value) => (value.to_owned(), 0),
         value => (redactor.placeholder(value), 1),
     };
+    let id = plain(redactor, id);
     Redacted {
-        text: format!("{key}={id}:{shown}{tail}"),
-        count,
+        text: format!("{key}={}:{shown}{tail}", id.text),
+        count: id.count + count,
     }
 }
 

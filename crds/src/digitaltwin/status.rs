@@ -76,7 +76,7 @@ pub struct DigitalTwinStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostIdentity {
-    /// Derived from `/etc/machine-id`, as the host publishes it.
+    /// Derived from `/etc/machine-id`.
     #[schemars(length(max = 64))]
     pub machine_id: String,
     /// DMI product UUID; may be empty.

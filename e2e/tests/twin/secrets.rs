@@ -62,12 +62,18 @@ impl Planted {
     fn unit(&mut self) -> String {
         let mut text = String::from("[Service]\n");
         for number in 0..EACH / 3 {
-            text += &format!("# password={}\nEnvironment=DB{number}_PASSWORD={}\n", self.password(), self.password());
+            text += &format!(
+                "# password={}\nEnvironment=DB{number}_PASSWORD={}\n",
+                self.password(),
+                self.password()
+            );
         }
         let (flag, assigned, note) = (self.password(), self.password(), self.token());
         text += &format!("SetCredential=key:{}\n", self.password());
-        text + &format!("ExecStart=/bin/sh -c 'exec sleep infinity' x --password {flag} --token={assigned} {note}\n\
-                 [Install]\nWantedBy=multi-user.target\n")
+        text + &format!(
+            "ExecStart=/bin/sh -c 'exec sleep infinity' x --password {flag} --token={assigned} {note}\n\
+                 [Install]\nWantedBy=multi-user.target\n"
+        )
     }
 
     fn drop_in(&mut self) -> String {
@@ -98,7 +104,11 @@ impl Planted {
     fn process(&mut self) -> String {
         let flags = (0..EACH).map(|n| format!(" --secret{n}-key {}", self.password()));
         let flags = flags.collect::<String>();
-        format!("{flags} {} postgres://web:{}@db/app", self.token(), self.password())
+        format!(
+            "{flags} {} postgres://web:{}@db/app",
+            self.token(),
+            self.password()
+        )
     }
 
     /// Each secret as it is, and in base64, hex and percent encoding.
@@ -117,11 +127,20 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
         secrets: Vec::new(),
         next: 0,
     };
-    host.write("/etc/systemd/system/holder.service.d/10-secrets.conf", planted.drop_in())?;
+    host.write(
+        "/etc/systemd/system/holder.service.d/10-secrets.conf",
+        planted.drop_in(),
+    )?;
     let instance = format!("holder@{}.service", planted.token());
-    host.write("/etc/systemd/system/holder@.service", "[Service]\nExecStart=/bin/sleep infinity\n")?;
+    host.write(
+        "/etc/systemd/system/holder@.service",
+        "[Service]\nExecStart=/bin/sleep infinity\n",
+    )?;
     host.run("systemctl start docker && docker load -q -i /usr/share/lab/busybox.tar")?;
-    host.run(&format!("docker rm -f holder 2> /dev/null; docker run -d --name holder{}", planted.container()))?;
+    host.run(&format!(
+        "docker rm -f holder 2> /dev/null; docker run -d --name holder{}",
+        planted.container()
+    ))?;
     let line = format!(
         "cd /srv && setsid --fork sh -c 'sleep 876000; :' x{} < /dev/null > /dev/null 2>&1",
         planted.process()
@@ -146,7 +165,11 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
     let journal = format!("journalctl --no-pager --output=cat --unit {}", agent::UNIT);
     none_in("the agent's log", &host.run(&journal)?, &traces)?;
     none_on_disk(world, &traces)?;
-    println!("{} secrets in {} forms: 0 found", planted.secrets.len(), traces.len());
+    println!(
+        "{} secrets in {} forms: 0 found",
+        planted.secrets.len(),
+        traces.len()
+    );
 
     host.run(&format!(
         "docker rm -f holder; pkill -f '[s]leep 876000'; systemctl stop holder.service {instance}; \
@@ -157,14 +180,19 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
 
 fn none_in(place: &str, text: &str, traces: &[String]) -> Result<()> {
     ensure!(!text.is_empty(), "{place} cannot be read");
-    let found: Vec<&String> = traces.iter().filter(|trace| text.contains(trace.as_str())).collect();
+    let found: Vec<&String> = traces
+        .iter()
+        .filter(|trace| text.contains(trace.as_str()))
+        .collect();
     ensure!(found.is_empty(), "found in {place}: {found:?}");
     Ok(())
 }
 
 /// All objects as the API server has them, and what is compressed in them.
 fn objects(world: &World) -> Result<String> {
-    let mut text = world.lab.kubectl(["get", KINDS, "--all-namespaces", "--output=json"])?;
+    let mut text = world
+        .lab
+        .kubectl(["get", KINDS, "--all-namespaces", "--output=json"])?;
     let list: Value = serde_json::from_str(&text)?;
     let mut unpacked = Vec::new();
     unpack(&list, &mut unpacked);
@@ -190,7 +218,10 @@ fn controller_log(world: &World) -> Result<String> {
     let mut text = String::new();
     for entry in std::fs::read_dir(world.lab.path("logs"))? {
         let path = entry?.path();
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         if name.starts_with("controller") {
             text += &String::from_utf8_lossy(&std::fs::read(&path)?);
         }
@@ -208,14 +239,28 @@ fn none_on_disk(world: &World, traces: &[String]) -> Result<()> {
         .map(|(first, rest)| format!("[{first}]{rest}"))
         .collect();
     for place in ["/etc", "/root", "/var"] {
-        let mut words = vec!["/usr/bin/env", "LC_ALL=C", "grep", "-rl", "--exclude-dir=overlay2"];
+        let mut words = vec![
+            "/usr/bin/env",
+            "LC_ALL=C",
+            "grep",
+            "-rl",
+            "--exclude-dir=overlay2",
+        ];
         for pattern in &patterns {
             words.extend(["-e", pattern]);
         }
         words.push(place);
         let output = guest.try_run(&words)?;
-        ensure!(output.stdout.is_empty(), "found on the twin's disk: {}", output.stdout);
-        ensure!(output.code.is_some_and(|code| code < 2), "{place}: {}", output.stderr);
+        ensure!(
+            output.stdout.is_empty(),
+            "found on the twin's disk: {}",
+            output.stdout
+        );
+        ensure!(
+            output.code.is_some_and(|code| code < 2),
+            "{place}: {}",
+            output.stderr
+        );
     }
     Ok(())
 }

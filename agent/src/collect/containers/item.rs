@@ -120,11 +120,7 @@ fn run_class(details: &ContainerInspectResponse) -> RunClass {
 }
 
 /// Names, never values, of variables that the image does not set to the same value.
-fn environment(
-    own: Option<&[String]>,
-    images: Option<&[String]>,
-    clean: &mut Tally<'_>,
-) -> Vec<String> {
+fn environment(own: Option<&[String]>, images: Option<&[String]>, clean: &mut Tally<'_>) -> Vec<String> {
     let images = images.unwrap_or_default();
     let own = own.unwrap_or_default().iter().filter(|v| !images.contains(v));
     sorted(Some(
@@ -153,9 +149,7 @@ fn devices(host: &HostConfig, clean: &mut Tally<'_>) -> Vec<String> {
         .iter()
         .flatten()
         .filter_map(|d| d.path_on_host.as_deref());
-    let mut list: Vec<String> = paths
-        .map(|path| format!("device {}", clean.text(path)))
-        .collect();
+    let mut list: Vec<String> = paths.map(|path| format!("device {}", clean.text(path))).collect();
     for request in host.device_requests.iter().flatten() {
         let ids = request.device_ids.clone().unwrap_or_default();
         let what = match request.count {
@@ -307,7 +301,10 @@ mod tests {
     fn a_container_with_a_hostile_name_is_refused_by_name() {
         for name in ["/-v", "/$(reboot)", "/", "/a b"] {
             let details = inspect(&format!(r#"{{"Name":"{name}"}}"#));
-            assert!(container(Engine::Docker, &details, None, &Redactor::default()).is_err(), "{name}");
+            assert!(
+                container(Engine::Docker, &details, None, &Redactor::default()).is_err(),
+                "{name}"
+            );
         }
     }
 }

@@ -274,7 +274,8 @@ fn key(item: &ProcessItem, ordinal: u32) -> String {
     // A changed secret is a change of the process, not another process.
     let shape = |text: &Text| Text(redaction::shape(&text.0).into_owned());
     let argv: Vec<Text> = item.argv.iter().map(shape).collect();
-    let directory = item.working_directory
+    let directory = item
+        .working_directory
         .as_ref()
         .map_or_else(|| Text(Vec::new()), shape);
     ProcessItem::identity(

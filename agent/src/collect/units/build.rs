@@ -112,7 +112,10 @@ impl Facts<'_> {
 fn texts(service: &mut Service) -> impl Iterator<Item = &mut String> {
     let accounts = service.user.iter_mut().chain(&mut service.group);
     let names = accounts.map(|account| &mut account.name);
-    let paths = service.executables.iter_mut().chain(&mut service.working_directory);
+    let paths = service
+        .executables
+        .iter_mut()
+        .chain(&mut service.working_directory);
     let names = names.chain(paths).chain(&mut service.environment_names);
     names.chain(std::iter::once(&mut service.type_))
 }

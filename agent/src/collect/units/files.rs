@@ -299,7 +299,14 @@ mod tests {
             let root = HostRoot::new(self.0.path(), "/proc", "/sys");
             let listing = Listing::scan(&root).unwrap();
             let unit = unit.parse().unwrap();
-            Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &Redactor::default(), &unit, None)
+            Places::of(&listing, &unit).read(
+                &root,
+                &listing,
+                &Packages::default(),
+                &Redactor::default(),
+                &unit,
+                None,
+            )
         }
     }
 
