@@ -11,11 +11,11 @@ DEB_VERSION := 3.8.0
 FUZZ_VERSION := 0.13.2
 DEB := $(CACHE)/cargo-deb-$(DEB_VERSION)/bin/cargo-deb
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
-LAB = cargo run -q -p safetytwin-e2e --bin lab --
 FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 # Seconds for each target of `make fuzz`.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+LAB = cargo run -q -p safetytwin-e2e --bin lab --
 # The lab that tests share; it ends with them.
 TEST_LAB := safetytwin-test
 # Where `make bench` leaves its figures.

@@ -104,21 +104,22 @@ impl Redactor {
 
     /// An image reference, without the user information that some put before the registry.
     pub fn image(&self, reference: &str) -> Redacted {
-        let (name, digest) = match reference.find("@sha256:") {
-            Some(at) => reference.split_at_checked(at).unwrap_or((reference, "")),
-            None => (reference, ""),
+        let is_digest = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+        let (name, digest) = match reference.rsplit_once("@sha256:") {
+            Some((name, digest)) if is_digest(digest) => (name, format!("@sha256:{digest}")),
+            _ => (reference, String::new()),
         };
         let mut redacted = match name.rsplit_once('@') {
             Some((user, name)) if !redaction::is_placeholder(user) => {
-                let user = self.whole(user);
+                let (user, name) = (self.whole(user), self.text(name));
                 Redacted {
-                    text: format!("{}@{name}", user.text),
-                    ..user
+                    text: format!("{}@{}", user.text, name.text),
+                    count: user.count + name.count,
                 }
             }
             _ => self.text(name),
         };
-        redacted.text.push_str(digest);
+        redacted.text.push_str(&digest);
         redacted
     }
 

@@ -176,17 +176,18 @@ pub fn secret_value(word: &str) -> bool {
         .chain(parts)
         .filter_map(|at| word.get(at..))
         .any(has_known_prefix);
-    let aws = |id: &str| id.len() == 20 && (id.starts_with("AKIA") || id.starts_with("ASIA"));
     let jwt = word.starts_with("eyJ") && word.matches('.').count() == 2 && word.len() > 40;
     let (bot, token) = word.split_once(':').unwrap_or_default();
     let digits = bot.strip_prefix("bot").unwrap_or(bot);
     let telegram = (8..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let telegram = telegram && token.len() >= 35 && token.get(..35).is_some_and(is_token);
-    known || telegram || (aws(word) && is_token(word)) || jwt || is_random(word)
+    known || telegram || jwt || is_random(word)
 }
 
 fn has_known_prefix(word: &str) -> bool {
-    PREFIXES.iter().any(|(prefix, least)| {
+    let id = word.split(['-', '_', '.', '/']).next().unwrap_or_default();
+    let aws = id.len() == 20 && (id.starts_with("AKIA") || id.starts_with("ASIA")) && is_token(id);
+    aws || PREFIXES.iter().any(|(prefix, least)| {
         word.strip_prefix(prefix)
             .is_some_and(|rest| rest.len() >= *least && is_token(rest) && has_digit(rest))
     })

@@ -229,6 +229,7 @@ impl Scanner<'_> {
             longest,
             until(&[':']),
             until(&['/']),
+            until(&['.']),
             until(&['=', ':']),
             len,
             name.trim_end_matches('.').len(),
@@ -250,7 +251,13 @@ impl Scanner<'_> {
         if let Some(quote) = char_at(self.rest, escapes).filter(|c| matches!(c, '"' | '\'')) {
             self.keep(escapes + 1);
             let end = quoted_end(self.rest, quote, escapes > 0);
-            if self.rest.get(..end).is_some_and(is_scheme) {
+            let content = self.rest.get(..end).unwrap_or_default();
+            // What seemed a value stands between two arguments: the second is the value.
+            if !content.is_empty() && content.trim().is_empty() {
+                self.keep(end + quote.len_utf8());
+                return self.value(None);
+            }
+            if is_scheme(content) {
                 self.keep(end);
                 return self.next_value();
             }
