@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use safetytwin_crds::twinclass::PointMode;
 use serde::Serialize;
 
-use super::stats::median;
+use crate::bench::stats::median;
 use super::watch::Seen;
 use super::wire::Span;
 use super::{Bench, probe, set_mode};
