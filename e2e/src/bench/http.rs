@@ -14,8 +14,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// # Errors
 /// There is no answer in time, or its status is not 200.
 pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
-    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
-        .with_context(|| format!("failed to get http://{address}{path}"))
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
+    )
+    .with_context(|| format!("failed to get http://{address}{path}"))
 }
 
 /// The body that `POST path` of a JSON text answers with.
@@ -37,9 +40,7 @@ fn ask(address: SocketAddr, request: &str) -> Result<String> {
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("the answer is no HTTP")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is no HTTP")?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
         bail!("{status}: {}", body.chars().take(200).collect::<String>());
@@ -74,7 +75,12 @@ mod tests {
         assert!(asked.join().unwrap().starts_with("GET /metrics HTTP/1.0\r\n"));
         let (address, asked) = once("HTTP/1.0 200 OK\r\n\r\n{}");
         assert_eq!(post(address, "/v3/kv/range", "{\"key\":\"\"}").unwrap(), "{}");
-        assert!(asked.join().unwrap().ends_with("Content-Length: 10\r\n\r\n{\"key\":\"\"}"));
+        assert!(
+            asked
+                .join()
+                .unwrap()
+                .ends_with("Content-Length: 10\r\n\r\n{\"key\":\"\"}")
+        );
     }
 
     #[test]

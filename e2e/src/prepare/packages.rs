@@ -95,10 +95,14 @@ pub fn unpacked(cache: &Cache, name: &str) -> Result<PathBuf> {
             download()?;
         }
         let entries = std::fs::read_dir(directory)?.flatten().map(|entry| entry.path());
-        let archive = entries.into_iter().find(|path| path.extension().is_some_and(|e| e == "deb"));
+        let archive = entries
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|e| e == "deb"));
         let archive = archive.with_context(|| format!("apt downloaded no package {name}"))?;
         run_logged(
-            Command::new("dpkg-deb").arg("--extract").args([&archive, directory]),
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([&archive, directory]),
             &log,
         )
     })?;

@@ -132,7 +132,10 @@ fn wait_published(lab: &Lab) -> Result<String> {
     wait::until("a head that counts all of the host", FIRST_STATE, || {
         let text = lab.kubectl(["get", "hoststate", node::NAME, "-o", "json"])?;
         let head: Value = serde_json::from_str(&text)?;
-        let count = |what: &str| head.pointer(&format!("/spec/counts/{what}")).and_then(Value::as_u64);
+        let count = |what: &str| {
+            head.pointer(&format!("/spec/counts/{what}"))
+                .and_then(Value::as_u64)
+        };
         let all = [
             ("services", load::UNITS),
             ("containers", load::CONTAINERS),
@@ -186,12 +189,7 @@ fn watch(lab: &Lab, service: Option<&str>, length: Duration) -> Result<Span> {
     .with_context(|| format!("failed to watch {what}"))
 }
 
-fn conditions(
-    lab: &Lab,
-    load: Load,
-    length: Duration,
-    short: Duration,
-) -> Result<Vec<(String, String)>> {
+fn conditions(lab: &Lab, load: Load, length: Duration, short: Duration) -> Result<Vec<(String, String)>> {
     let entries = [
         ("guests", lab.prepared().acceleration.describe().to_owned()),
         (

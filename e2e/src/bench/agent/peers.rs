@@ -50,7 +50,14 @@ pub(super) fn start_naive(lab: &Lab) -> Result<()> {
 /// It does not start.
 pub(super) fn start_exporter(lab: &Lab) -> Result<()> {
     let collectors = [
-        "systemd", "processes", "cpu", "loadavg", "meminfo", "pressure", "os", "uname",
+        "systemd",
+        "processes",
+        "cpu",
+        "loadavg",
+        "meminfo",
+        "pressure",
+        "os",
+        "uname",
     ];
     let collectors = collectors.map(|name| format!("--collector.{name}"));
     start(
@@ -79,8 +86,7 @@ pub(super) fn check_naive(lab: &Lab) -> Result<String> {
     let said = lab
         .host()
         .run(&format!("journalctl --unit {NAIVE} --lines 1 --output cat"))?;
-    let (units, containers) =
-        seen_by_naive(&said).with_context(|| format!("{NAIVE} said {said:?}"))?;
+    let (units, containers) = seen_by_naive(&said).with_context(|| format!("{NAIVE} said {said:?}"))?;
     ensure!(
         units > UNITS && containers >= CONTAINERS,
         "{NAIVE} does not see all of the host: {said}"

@@ -34,7 +34,10 @@ impl Measured {
         rows.extend(self.memory());
         rows.push(
             Figure::new(
-                format!("processes that the agent started in {:.0} s", self.agent.seconds()),
+                format!(
+                    "processes that the agent started in {:.0} s",
+                    self.agent.seconds()
+                ),
                 Unit::Count,
                 number(self.agent.started()),
             )
@@ -71,7 +74,12 @@ impl Measured {
 
     fn processor(&self) -> Vec<Figure> {
         let own = |(span, service): Watcher<'_>| span.percent(&group(service));
-        let mut rows = self.beside("processor time, share of one emulated core", Unit::Percent, 0.10, own);
+        let mut rows = self.beside(
+            "processor time, share of one emulated core",
+            Unit::Percent,
+            0.10,
+            own,
+        );
         let (here, there) = self.read;
         if here <= 0.0 || there <= 0.0 {
             return rows;
@@ -79,15 +87,20 @@ impl Measured {
         let factor = there / here;
         let estimate = |span: &Span, service| own((span, service)).map(|percent| percent / factor);
         rows.extend(estimate(&self.agent, UNIT).map(|value| {
-            let what = "the same divided by what emulation costs a system call: an estimate for real hardware";
+            let what =
+                "the same divided by what emulation costs a system call: an estimate for real hardware";
             let naive = self.naive.as_ref();
             Figure::new(what, Unit::Percent, value)
                 .goal(0.10)
                 .peer(NAIVE_NAME, naive.and_then(|span| estimate(span, NAIVE)))
         }));
         rows.push(
-            Figure::new("reading /proc/self/stat once on the emulated host", Unit::Seconds, there)
-                .peer("on this machine", Some(here)),
+            Figure::new(
+                "reading /proc/self/stat once on the emulated host",
+                Unit::Seconds,
+                there,
+            )
+            .peer("on this machine", Some(here)),
         );
         rows
     }
@@ -151,8 +164,7 @@ mod tests {
     /// A hundred seconds in which a service and process 1 used so many milliseconds.
     fn span(service: Option<&str>, own: u64, manager: u64, rss: u64) -> Span {
         let look = |uptime, factor| {
-            let mut cpu: BTreeMap<String, u64> =
-                ASKED.iter().map(|group| ((*group).to_owned(), 7)).collect();
+            let mut cpu: BTreeMap<String, u64> = ASKED.iter().map(|group| ((*group).to_owned(), 7)).collect();
             cpu.insert(MANAGER.to_owned(), manager * 1000 * factor);
             if let Some(service) = service {
                 cpu.insert(group(service), own * 1000 * factor);
@@ -206,7 +218,10 @@ mod tests {
         assert!((share.peer.as_ref().unwrap().value - 40.0).abs() < 1e-9);
         let estimate = row(&rows, "the same divided");
         assert!((estimate.value - 0.025).abs() < 1e-9, "{estimate:?}");
-        assert_eq!(row(&rows, "resident memory").cells()[1..3], ["12.0 MiB", "15.0 MiB, met"]);
+        assert_eq!(
+            row(&rows, "resident memory").cells()[1..3],
+            ["12.0 MiB", "15.0 MiB, met"]
+        );
         assert_eq!(row(&rows, "processes that the agent started in 100 s").value, 0.0);
     }
 

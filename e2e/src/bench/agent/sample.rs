@@ -225,7 +225,9 @@ mod tests {
     #[test]
     fn the_script_reads_the_watched_group_and_those_that_are_asked() {
         let script = script(Some("naive.service"));
-        assert!(script.contains("for group in system.slice/naive.service init.scope system.slice/dbus.service"));
+        assert!(
+            script.contains("for group in system.slice/naive.service init.scope system.slice/dbus.service")
+        );
         assert!(script.contains("cgroup.procs") && !super::script(None).contains("cgroup.procs"));
     }
 }

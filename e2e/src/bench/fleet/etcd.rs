@@ -48,9 +48,8 @@ fn stored(answer: &str) -> Result<Stored> {
 /// left out: a compaction gave back in them what was written minutes before.
 pub(super) fn growth(sizes: &[(f64, f64)]) -> Option<f64> {
     let spans = sizes.iter().zip(sizes.iter().skip(1));
-    let grown = spans.filter_map(|((from, small), (to, large))| {
-        (large >= small).then_some((to - from, large - small))
-    });
+    let grown = spans
+        .filter_map(|((from, small), (to, large))| (large >= small).then_some((to - from, large - small)));
     let (seconds, bytes) = grown.fold((0.0, 0.0), |sum, span| (sum.0 + span.0, sum.1 + span.1));
     (seconds > 0.0).then(|| bytes / seconds)
 }

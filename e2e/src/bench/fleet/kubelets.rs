@@ -161,7 +161,11 @@ async fn report(nodes: &Api<Node>, name: &str) -> Result<()> {
 }
 
 fn now() -> Value {
-    json!(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
+    json!(
+        jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
+            .to_string()
+    )
 }
 
 /// The status of a node as a kubelet reports it.

@@ -151,7 +151,10 @@ impl Fleet {
         helm.args(["install", "safetytwin", "--namespace", NAMESPACE])
             .arg(repository().join("charts/safetytwin"))
             .args(["--set", "image.repository=localhost/safetytwin"])
-            .args(["--set", "enrolled.enabled=true,controller.mode=External,uninstall.check=false"]);
+            .args([
+                "--set",
+                "enrolled.enabled=true,controller.mode=External,uninstall.check=false",
+            ]);
         output_within(&mut helm, &[], Duration::from_secs(120))?;
         wait::until("the kinds of the product", Duration::from_secs(60), || {
             self.heads().map(Look::Ready)
@@ -161,7 +164,13 @@ impl Fleet {
 
     /// `twin controller` with a token of its service account, after its first look at the cluster.
     fn controller(&self) -> Result<Program> {
-        let account = ["create", "token", "safetytwin-controller", "--namespace", NAMESPACE];
+        let account = [
+            "create",
+            "token",
+            "safetytwin-controller",
+            "--namespace",
+            NAMESPACE,
+        ];
         let token = self.server.text(&[&account[..], &["--duration=24h"]].concat())?;
         let kubeconfig = self.server.kubeconfig_of("controller", token.trim())?;
         let environment = BTreeMap::from([
@@ -348,7 +357,9 @@ impl Fleet {
 /// How many objects there are, of a list that was asked for one.
 fn count(list: &Value) -> Option<u64> {
     let first = u64::try_from(list.pointer("/items")?.as_array()?.len()).ok()?;
-    let rest = list.pointer("/metadata/remainingItemCount").and_then(Value::as_u64);
+    let rest = list
+        .pointer("/metadata/remainingItemCount")
+        .and_then(Value::as_u64);
     Some(first + rest.unwrap_or(0))
 }
 

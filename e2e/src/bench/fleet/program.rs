@@ -46,7 +46,9 @@ impl Program {
             .stderr(file);
         Ok(Self {
             name: name.to_owned(),
-            child: command.spawn().with_context(|| format!("failed to start {name}"))?,
+            child: command
+                .spawn()
+                .with_context(|| format!("failed to start {name}"))?,
             log: log.to_owned(),
         })
     }

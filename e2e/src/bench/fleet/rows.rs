@@ -54,12 +54,7 @@ impl Measured {
 
     fn heads(&self) -> Vec<Figure> {
         let size = |what: &str, stored: Stored, goal: f64| {
-            Figure::new(
-                format!("head in etcd: {what}"),
-                Unit::Bytes,
-                bytes(stored.bytes),
-            )
-            .goal(goal)
+            Figure::new(format!("head in etcd: {what}"), Unit::Bytes, bytes(stored.bytes)).goal(goal)
         };
         let share = bytes(self.sizes.typical.managed_fields) / bytes(self.sizes.typical.bytes) * 100.0;
         vec![
@@ -119,7 +114,9 @@ impl Measured {
         let numbers: [(&str, Unit, Number); 3] = [
             ("bytes put into etcd", Unit::Bytes, |window| window.put),
             ("bytes of etcd's log", Unit::Bytes, |window| window.log),
-            ("requests to the API server", Unit::Count, |window| window.requests),
+            ("requests to the API server", Unit::Count, |window| {
+                window.requests
+            }),
         ];
         let mut rows = Vec::new();
         for (title, unit, number) in numbers {
