@@ -30,6 +30,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// The peers and the idle host are watched for this part of the agent's time: they have no rarer work than their
 /// cycle.
 const PEERS: u32 = 3;
+/// An SSH connection that is not used ends after ten minutes.
+const KEPT: Duration = Duration::from_secs(300);
 /// An emulated host needs minutes to tell a thousand processes for the first time.
 const FIRST_STATE: Duration = Duration::from_secs(600);
 
@@ -182,11 +184,23 @@ fn watch(lab: &Lab, service: Option<&str>, length: Duration) -> Result<Span> {
     })?;
     stage(&format!("{what}: watched for {} s", length.as_secs()), || {
         let before = sample::take(&lab.host(), service)?;
-        std::thread::sleep(length);
+        sleep(lab, length)?;
         let after = sample::take(&lab.host(), service)?;
         Ok(Span { before, after })
     })
     .with_context(|| format!("failed to watch {what}"))
+}
+
+/// Sleeps, and keeps the SSH connection: a new one makes process 1 start a session, which would count as its work.
+fn sleep(lab: &Lab, length: Duration) -> Result<()> {
+    let mut left = length;
+    while left > KEPT {
+        std::thread::sleep(KEPT);
+        left -= KEPT;
+        lab.host().run("true")?;
+    }
+    std::thread::sleep(left);
+    Ok(())
 }
 
 fn conditions(lab: &Lab, load: Load, length: Duration, short: Duration) -> Result<Vec<(String, String)>> {
