@@ -20,6 +20,8 @@ LAB = cargo run -q -p safetytwin-e2e --bin lab --
 TEST_LAB := safetytwin-test
 # Where `make bench` leaves its figures.
 FIGURES := $(CURDIR)/target/figures
+# Flags of `lab bench`: BENCH='--only agent --agent-minutes 3'.
+BENCH ?=
 # Repository that `make images` pushes to; empty keeps the images on this machine.
 PUSH ?=
 
@@ -77,9 +79,10 @@ generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
 	@cargo run -q -p safetytwin-crds --example crdgen
 
 .PHONY: bench
-bench: bench-fast ## Figures of the whole loop on real parts too, each beside a peer's (root, 15 minutes)
+bench: bench-fast ## Figures on real parts too, each beside a peer's (root, 100 minutes; BENCH='--only loop' takes 20)
 	$(call stage,release build,cargo build -q --release --workspace --bins --features safetytwin/libvirt)
-	$(call stage,figures of the whole loop,target/release/lab bench --json $(FIGURES)/loop.json)
+	$(call stage,release build of the peers,cargo build -q --release -p safetytwin-agent --examples)
+	$(call stage,figures on real parts,target/release/lab bench --figures $(FIGURES) $(BENCH))
 
 .PHONY: bench-fast
 bench-fast: cargo ## Figures of diff, rendering and digests
@@ -88,8 +91,8 @@ bench-fast: cargo ## Figures of diff, rendering and digests
 	@$(LAB) figures $(FIGURES)/pure.json
 
 .PHONY: bench-doc
-bench-doc: bench ## Measures, and writes the figures into docs/performance.md
-	@$(LAB) figures $(FIGURES)/pure.json $(FIGURES)/loop.json --write docs/performance.md
+bench-doc: bench ## Measures, and writes the figures that there are into docs/performance.md
+	@$(LAB) figures $(FIGURES)/*.json --write docs/performance.md
 
 .PHONY: fuzz
 fuzz: cargo nightly $(FUZZ) ## Fuzzes all that reads what a host says; FUZZ_SECONDS=60 for each target (nightly toolchain)

@@ -5,7 +5,7 @@
 //! them, and they die with their parent thread (prctl(2), `PR_SET_PDEATHSIG`).
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
+use crate::lab::pki::write_private;
 use crate::prepare::control_plane::ControlPlane;
 
 const TOKEN: &str = "administrator";
@@ -22,6 +23,8 @@ const TOKEN: &str = "administrator";
 #[derive(Debug)]
 pub struct ApiServer {
     state: PathBuf,
+    etcd: u16,
+    port: u16,
 }
 
 impl ApiServer {
@@ -38,13 +41,15 @@ impl ApiServer {
             state.join("tokens.csv"),
             format!("{TOKEN},admin,admin,system:masters\n"),
         )?;
-        fs::write(state.join("kubeconfig"), kubeconfig(state, port))?;
+        fs::write(state.join("kubeconfig"), kubeconfig(state, port, TOKEN))?;
         keep(vec![
             etcd_command(state, etcd, peer)?,
             server_command(state, etcd, port)?,
         ])?;
         let server = Self {
             state: state.to_owned(),
+            etcd,
+            port,
         };
         server.wait()?;
         Ok(server)
@@ -53,6 +58,26 @@ impl ApiServer {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.state.join("kubeconfig")
+    }
+
+    /// Writes a kubeconfig for another token.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn kubeconfig_of(&self, name: &str, token: &str) -> Result<PathBuf> {
+        let file = self.state.join(format!("{name}.kubeconfig"));
+        write_private(&file, &kubeconfig(&self.state, self.port, token))?;
+        Ok(file)
+    }
+
+    /// Where etcd answers its clients, and tells its metrics; plain HTTP.
+    pub fn etcd(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.etcd).into()
+    }
+
+    /// A path below the directory of its files.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.state.join(below)
     }
 
     /// A command of the control plane's binaries (`kubectl`, `helm`) as the administrator.
@@ -79,6 +104,19 @@ impl ApiServer {
         let output = command.output().context("failed to run kubectl")?;
         fs::remove_file(file)?;
         Ok(output)
+    }
+
+    /// Runs kubectl and returns its standard output.
+    ///
+    /// # Errors
+    /// It cannot be started or fails; the message has what it said.
+    pub fn text(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl(arguments, "")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("failed: kubectl {}: {}", arguments.join(" "), said.trim());
+        }
+        String::from_utf8(output.stdout).context("kubectl printed no text")
     }
 
     fn wait(&self) -> Result<()> {
@@ -191,7 +229,7 @@ fn keep(commands: Vec<Command>) -> Result<()> {
     Ok(())
 }
 
-fn kubeconfig(state: &Path, port: u16) -> String {
+fn kubeconfig(state: &Path, port: u16, token: &str) -> String {
     serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -199,7 +237,7 @@ fn kubeconfig(state: &Path, port: u16) -> String {
             "server": format!("https://127.0.0.1:{port}"),
             "certificate-authority": state.join("certificates/apiserver.crt"),
         }}],
-        "users": [{"name": "admin", "user": {"token": TOKEN}}],
+        "users": [{"name": "admin", "user": {"token": token}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
         "current-context": "test",
     })

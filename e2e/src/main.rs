@@ -33,15 +33,8 @@ enum Verb {
     Prepare,
     /// Shows the whole loop on real parts, and leaves it running.
     Demo,
-    /// Measures the whole loop in a lab of its own, about 15 minutes, and ends it.
-    Bench {
-        /// Samples of each change and each point.
-        #[arg(long, default_value_t = 7)]
-        samples: usize,
-        /// File that gets the figures and all samples as JSON.
-        #[arg(long, default_value = "target/figures/loop.json")]
-        json: PathBuf,
-    },
+    /// Measures the loop, the agent and a fleet in labs of their own, about 90 minutes, and ends them.
+    Bench(bench::Settings),
     /// Prints figures that were measured before, or writes them into a page.
     Figures {
         /// Files of `cargo bench` and `lab bench`.
@@ -118,15 +111,16 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             prepare()?;
         }
         Verb::Demo => safetytwin_e2e::demo::run(name)?,
-        Verb::Bench { samples, json } => {
+        Verb::Bench(settings) => {
             let name = arguments.name.as_deref().unwrap_or(bench::NAME);
-            bench::run(name, samples, &json)?;
+            bench::run(name, &settings)?;
         }
         Verb::Figures { files, write } => figures(&files, write.as_deref())?,
         Verb::Up { no_node, api_only } => {
             let options = Options {
                 node: !no_node && !api_only,
                 hypervisor: !api_only,
+                ..Options::default()
             };
             up(name, options)?;
         }

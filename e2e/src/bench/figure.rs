@@ -38,6 +38,8 @@ pub enum Unit {
     Bytes,
     /// A number of things.
     Count,
+    /// Percent; of processor time, percent of one core.
+    Percent,
 }
 
 impl Unit {
@@ -47,8 +49,12 @@ impl Unit {
             Self::Seconds if value < 1.0 => format!("{:.1} ms", value * 1e3),
             Self::Seconds => format!("{value:.2} s"),
             Self::Bytes if value < 1024.0 => format!("{value:.0} B"),
-            Self::Bytes => format!("{:.1} KiB", value / 1024.0),
-            Self::Count => format!("{value:.0}"),
+            Self::Bytes if value < f64::from(1 << 20) => format!("{:.1} KiB", value / 1024.0),
+            Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
+            Self::Count if value.fract() == 0.0 => format!("{value:.0}"),
+            Self::Count => format!("{value:.2}"),
+            Self::Percent if value.abs() < 1.0 => format!("{value:.3} %"),
+            Self::Percent => format!("{value:.1} %"),
         }
     }
 }
@@ -125,6 +131,18 @@ mod tests {
             Figure::new("x", Unit::Count, 3.0).goal(0.0).cells()[2],
             "0, MISSED"
         );
+    }
+
+    #[test]
+    fn shares_and_sizes_are_shown_in_what_reads_best() {
+        let shown = [
+            (Unit::Percent, 0.0834),
+            (Unit::Percent, 12.34),
+            (Unit::Bytes, 12_582_912.0),
+            (Unit::Count, 1.25),
+        ];
+        let shown = shown.map(|(unit, value)| unit.show(value));
+        assert_eq!(shown, ["0.083 %", "12.3 %", "12.0 MiB", "1.25"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use super::points::MEMORY;
 use crate::lab::Lab;
 
 /// The machine: titles and texts.
@@ -46,56 +45,43 @@ pub fn machine() -> Vec<(String, String)> {
 }
 
 /// Value of `name : value` in a file of /proc.
-fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim())
 }
 
-/// When and with what a run on a lab was measured.
+/// When, on how busy a machine, and from what build.
 ///
 /// # Errors
-/// A part of the lab does not answer.
-pub(super) fn conditions(lab: &Lab) -> Result<Vec<(String, String)>> {
+/// The load of the machine cannot be read.
+pub(super) fn run() -> Result<Vec<(String, String)>> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
+    let load = load.split(' ').next().unwrap_or("unknown");
     let build = if cfg!(debug_assertions) {
         "debug: the product's own share is larger than in a release build"
     } else {
         "release"
     };
-    let virsh = lab.virsh(["version"])?;
-    let library = value(&virsh, "Using library").unwrap_or("unknown libvirt");
-    let hypervisor = value(&virsh, "Running hypervisor").unwrap_or("unknown hypervisor");
-    let kubernetes = lab.kubectl(["version", "-o", "json"])?;
-    let kubernetes: serde_json::Value = serde_json::from_str(&kubernetes)?;
-    let kubernetes = kubernetes
+    let now = jiff::Timestamp::now();
+    Ok(vec![
+        (
+            "measured".to_owned(),
+            format!("{now:.0}, load of the machine before: {load}"),
+        ),
+        ("build".to_owned(), build.to_owned()),
+    ])
+}
+
+/// The version of the lab's API server.
+///
+/// # Errors
+/// It does not answer.
+pub(super) fn kubernetes(lab: &Lab) -> Result<String> {
+    let answer: serde_json::Value = serde_json::from_str(&lab.kubectl(["version", "-o", "json"])?)?;
+    let version = answer
         .pointer("/serverVersion/gitVersion")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or("unknown");
-    let entries = [
-        (
-            "measured",
-            format!(
-                "{:.0}, load of the machine before: {load}",
-                jiff::Timestamp::now()
-            ),
-        ),
-        ("build", build.to_owned()),
-        ("guests", lab.prepared().acceleration.describe().to_owned()),
-        (
-            "host",
-            "a Kubernetes node in a VM, 2 processors, 1536 MiB; agent as a service, beat 10 s".to_owned(),
-        ),
-        (
-            "twin",
-            format!("1 processor, {MEMORY} MiB; {library}, {hypervisor}"),
-        ),
-        (
-            "cluster",
-            format!("Kubernetes {kubernetes} on the same machine; etcd without fsync"),
-        ),
-    ];
-    Ok(entries.map(|(title, text)| (title.to_owned(), text)).to_vec())
+        .and_then(serde_json::Value::as_str);
+    Ok(version.unwrap_or("unknown").to_owned())
 }
 
 #[cfg(test)]

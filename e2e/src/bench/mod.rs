@@ -1,79 +1,119 @@
-//! `lab bench`: figures of the whole loop on real parts, each beside its goal and a peer from the same run.
+//! `lab bench`: figures on real parts, each beside its goal and a peer from the same run.
 //!
 //! ```text
-//! lab + product ─▶ changes (Disk, Full) ─▶ points ─▶ 20 units at once ─▶ nothing ─▶ the peers ─▶ sheet
+//! whole (lab with a twin) ─┐
+//! agent (lab, full host)  ─┼─▶ a sheet each: printed, kept as JSON, written into docs/performance.md
+//! fleet (API server only) ─┘
 //! ```
 //! Nothing here is a test: a goal that is missed is printed, and a part that fails leaves out its figures only.
 
-mod by_hand;
-mod changes;
+mod agent;
 pub mod figure;
-mod idle;
+mod fleet;
+mod http;
 pub mod machine;
-mod points;
-mod probe;
-mod push;
-mod rows;
+mod prometheus;
 pub mod sheet;
 mod stats;
-mod watch;
-mod wire;
+mod whole;
 
-use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use safetytwin_crds::twinclass::PointMode;
-use serde_json::{Value, json};
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
 
-use crate::lab::{Lab, Options, node};
-use crate::prepare::prepare;
-use crate::product::{self, AgentPlace, twin};
-use rows::Measured;
+use crate::lab::process::built_binary;
 use sheet::Sheet;
-use watch::Watch;
-use wire::Wire;
 
-/// Name of the lab that is brought up for it, and ended after it.
+/// Name of the lab that is brought up for each part, and ended after it.
 pub const NAME: &str = "safetytwin-bench";
-/// Name of its sheet.
-pub const SHEET: &str = "loop";
 
-/// A lab with the product in it, and what looks at them.
-struct Bench<'a> {
-    lab: &'a Lab,
-    /// Samples of each change and each point.
-    samples: usize,
-    /// Address of the monitored host.
-    host: IpAddr,
-    guest: Guest,
-    controller_log: &'a Path,
-    watch: Watch,
-    wire: Wire,
+/// What is measured on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// From a change on the host to the twin: changes, points, pushes, an idle host.
+    Loop,
+    /// What the agent costs a full host, beside a straightforward program and node_exporter.
+    Agent,
+    /// What many hosts cost the control plane, beside kubelets.
+    Fleet,
 }
 
-/// The twin's guest, as the twin's status names it.
-struct Guest {
-    address: IpAddr,
-    uid: String,
-    host_key: String,
+/// How much is measured.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Parts to measure; without it all of them.
+    #[arg(long, value_enum)]
+    pub only: Vec<Part>,
+    /// Samples of each change and each point of the loop.
+    #[arg(long, default_value_t = 7)]
+    pub samples: usize,
+    /// Minutes in which the agent is watched; each of its peers and the host without any gets a third.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=240))]
+    pub agent_minutes: u64,
+    /// Minutes in which the fleet is watched: half of them quiet, a quarter with changes, a quarter the peer.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=1440))]
+    pub fleet_minutes: u64,
+    /// Hosts of the fleet.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub fleet_hosts: u32,
+    /// Hosts that beat for three minutes at the end, for the controller's share of each; 0 leaves it out.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(0..=5000))]
+    pub fleet_many: u32,
+    /// Directory that gets the figures and all samples as JSON, one file for each part.
+    #[arg(long, default_value = "target/figures")]
+    pub figures: PathBuf,
 }
 
-/// Brings a lab up, measures, ends the lab, and prints the figures; `file` gets them as JSON, with all samples.
+impl Part {
+    const ALL: [Self; 3] = [Self::Loop, Self::Agent, Self::Fleet];
+
+    /// Name of its sheet, and of its place in docs/performance.md.
+    fn sheet(self) -> &'static str {
+        match self {
+            Self::Loop => "loop",
+            Self::Agent => "agent",
+            Self::Fleet => "fleet",
+        }
+    }
+
+    fn measure(self, name: &str, settings: &Settings) -> Result<Sheet> {
+        match self {
+            Self::Loop => whole::run(name, settings.samples.max(1)),
+            Self::Agent => agent::run(name, settings.agent_minutes),
+            Self::Fleet => fleet::run(settings),
+        }
+    }
+}
+
+/// Measures the parts one after the other, prints the figures of each, and keeps them.
 ///
 /// # Errors
-/// The lab or the product does not come up, or the file cannot be written.
-pub fn run(name: &str, samples: usize, file: &Path) -> Result<()> {
-    let began = Instant::now();
-    let prepared = prepare()?;
-    let cache = prepared.cache.clone();
-    let lab = Lab::up(name, prepared, Options::default())?;
-    let measured = measure(&lab, samples.max(1));
-    let measured = measured.map_err(|error| error.context(lab.keep_diagnostics("bench")));
-    Lab::down(&cache, name)?;
-    let sheet = measured?;
-    sheet.save(file)?;
+/// A part could not be measured at all, or its file not be written; the others were measured.
+pub fn run(name: &str, settings: &Settings) -> Result<()> {
+    let asked = |part: &Part| settings.only.is_empty() || settings.only.contains(part);
+    let mut failed = Vec::new();
+    for part in Part::ALL.into_iter().filter(asked) {
+        println!("\n== {}", part.sheet());
+        let began = Instant::now();
+        let measured = part
+            .measure(name, settings)
+            .and_then(|sheet| keep(&sheet, &settings.figures, began));
+        if let Err(error) = measured {
+            println!("\nnot measured: {}: {error:#}", part.sheet());
+            failed.push(part.sheet());
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("not measured, see above: {}", failed.join(", "))
+}
+
+fn keep(sheet: &Sheet, directory: &Path, began: Instant) -> Result<()> {
+    let file = directory.join(format!("{}.json", sheet.name));
+    sheet.save(&file)?;
     println!("\n{}", sheet.table());
     println!(
         "measured in {:.0} s; all samples: {}",
@@ -83,78 +123,19 @@ pub fn run(name: &str, samples: usize, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn measure(lab: &Lab, samples: usize) -> Result<Sheet> {
-    let controller = product::install(lab, AgentPlace::Service)?;
-    let conditions = machine::conditions(lab)?;
-    let guest = guest(lab)?;
-    let bench = Bench {
-        lab,
-        samples,
-        host: node::ADDRESS.parse()?,
-        controller_log: controller.log(),
-        watch: Watch::start(lab),
-        wire: Wire::start(lab, guest.address)?,
-        guest,
-    };
-    let mut missing = Vec::new();
-    let mut failed = |what: &str, error: anyhow::Error| {
-        println!("            {what}: {error:#}; {}", lab.keep_diagnostics("bench"));
-        missing.push(format!("{what}: {error:#}"));
-    };
-    let mut try_to = Attempts {
-        bench: &bench,
-        failed: &mut failed,
-    };
-    let measured = Measured {
-        disk: try_to.measure("changes with Disk points", |b| {
-            changes::measure(b, PointMode::Disk)
-        }),
-        full: try_to.measure("changes with Full points", |b| {
-            changes::measure(b, PointMode::Full)
-        }),
-        points: try_to.measure("points", points::measure),
-        push: try_to.measure("20 new units at once", push::measure),
-        idle: try_to.measure("an idle host", idle::measure),
-        by_hand: try_to.measure("the same by hand", by_hand::measure),
-        virsh: try_to.measure("points by virsh", points::by_virsh),
-    };
-    Ok(Sheet {
-        name: SHEET.to_owned(),
-        conditions,
-        figures: measured.figures(),
-        missing,
-        samples: serde_json::to_value(&measured)?,
-    })
-}
-
-/// Measures one part after the other; what fails is told and left out.
-struct Attempts<'a, 'b> {
-    bench: &'a Bench<'b>,
-    failed: &'a mut dyn FnMut(&str, anyhow::Error),
-}
-
-impl<'b> Attempts<'_, 'b> {
-    fn measure<T>(&mut self, what: &str, work: impl FnOnce(&Bench<'b>) -> Result<T>) -> Option<T> {
-        work(self.bench).map_err(|error| (self.failed)(what, error)).ok()
+/// A program of `agent/examples/` from the build that this process belongs to.
+///
+/// # Errors
+/// It is not built; the message says how.
+fn example(name: &str) -> Result<PathBuf> {
+    let product = built_binary("twin-agent")?;
+    let folder = product.parent().context("the build has no folder")?;
+    let path = folder.join("examples").join(name);
+    if !path.is_file() {
+        bail!(
+            "{} is not built; run `cargo build -p safetytwin-agent --examples`, with --release if this is a release build",
+            path.display()
+        );
     }
-}
-
-fn guest(lab: &Lab) -> Result<Guest> {
-    let object = twin::object(lab, "digitaltwin", twin::NAME)?;
-    let text = |path: &str| {
-        let found = object.pointer(path).and_then(Value::as_str);
-        found.with_context(|| format!("the twin's object has no {path}"))
-    };
-    Ok(Guest {
-        address: text("/status/vm/address")?.parse()?,
-        uid: text("/metadata/uid")?.to_owned(),
-        host_key: text("/status/vm/hostKey")?.to_owned(),
-    })
-}
-
-/// Sets the class's mode of automatic points.
-fn set_mode(lab: &Lab, mode: PointMode) -> Result<()> {
-    let patch = json!({"spec": {"snapshots": {"mode": mode}}}).to_string();
-    lab.kubectl(["patch", "twinclass", "lab", "--type=merge", "-p", &patch])?;
-    twin::wait_settled(lab).map(|_| ())
+    Ok(path)
 }

@@ -50,6 +50,8 @@ pub struct Options {
     pub node: bool,
     /// libvirt with the pool of twins; the node needs it.
     pub hypervisor: bool,
+    /// Memory of the monitored host in MiB.
+    pub node_memory: u32,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
         Self {
             node: true,
             hypervisor: true,
+            node_memory: 1536,
         }
     }
 }
@@ -110,7 +113,7 @@ impl Lab {
         }
         if options.node {
             // It boots while the control plane starts; its kubelet tries again until the API server answers.
-            node::start(self, &self.prepared.node, self.prepared.acceleration)?;
+            node::start(self, &self.prepared.node, options.node_memory)?;
         }
         control_plane::start(self)?;
         if options.node {

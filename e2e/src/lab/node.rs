@@ -69,11 +69,11 @@ pub fn issue(authority: &Authority, state: &Path) -> Result<()> {
     write_private(&ssh.join("known_hosts"), &format!("{ADDRESS} {host_key}"))
 }
 
-/// Defines and starts the VM, without waiting for it.
+/// Defines and starts the VM with so many MiB of memory, without waiting for it.
 ///
 /// # Errors
 /// libvirt refuses it.
-pub fn start(lab: &Lab, image: &Image, acceleration: Acceleration) -> Result<()> {
+pub fn start(lab: &Lab, image: &Image, memory: u32) -> Result<()> {
     stage("the monitored host: start", || {
         let directory = lab.path("libvirt/lib/node");
         std::fs::create_dir_all(&directory)?;
@@ -101,7 +101,7 @@ pub fn start(lab: &Lab, image: &Image, acceleration: Acceleration) -> Result<()>
             .args(["-quiet", "-R", "-V", "LABCONF", "-o"])
             .arg(directory.join("config.iso"));
         output(config.arg(lab.path("node-config")))?;
-        lab.define_and_start(NAME, &domain(acceleration))
+        lab.define_and_start(NAME, &domain(lab.prepared().acceleration, memory))
     })
 }
 
@@ -138,7 +138,7 @@ pub fn wait_ready(lab: &Lab) -> Result<()> {
     output_within(&mut lab.host().command(&now), &[], Duration::from_secs(20)).map(|_| ())
 }
 
-fn domain(acceleration: Acceleration) -> String {
+fn domain(acceleration: Acceleration, memory: u32) -> String {
     let kind = acceleration.domain_type();
     // An emulated `rep movsb` goes byte by byte: with these two the kernel copies five times as slowly.
     let without = match acceleration {
@@ -150,7 +150,7 @@ fn domain(acceleration: Acceleration) -> String {
     format!(
         "<domain type='{kind}'>
   <name>{NAME}</name>
-  <memory unit='MiB'>1536</memory>
+  <memory unit='MiB'>{memory}</memory>
   <vcpu>2</vcpu>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>

@@ -1,15 +1,15 @@
 //! Debian packages of the lab: what is missing is named, then installed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::debian::Sources;
 use super::fresh_log;
 use super::preconditions::Release;
-use crate::cache::Cache;
+use crate::cache::{Cache, build_directory};
 use crate::command::{finish_within, run_logged};
 use crate::progress::{note, stage};
 
@@ -77,6 +77,38 @@ pub fn install_missing(cache: &Cache, release: &Release) -> Result<()> {
         stage("packages", || run_logged(apt().arg("install").args(&plain), &log))?;
     }
     Ok(())
+}
+
+/// Downloads a Debian package of the machine's own release without installing it, and unpacks it into the cache;
+/// answers where its program of the same name lies.
+///
+/// # Errors
+/// apt does not find it, or it holds no such program.
+pub fn unpacked(cache: &Cache, name: &str) -> Result<PathBuf> {
+    let target = cache.root().join("packages").join(name);
+    build_directory(&target, |directory| {
+        let log = fresh_log(cache, name)?;
+        let download = || run_logged(apt().current_dir(directory).args(["download", name]), &log);
+        if download().is_err() {
+            // Old lists name versions that are not there any more.
+            update(cache)?;
+            download()?;
+        }
+        let entries = std::fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+        let archive = entries
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|e| e == "deb"));
+        let archive = archive.with_context(|| format!("apt downloaded no package {name}"))?;
+        run_logged(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([&archive, directory]),
+            &log,
+        )
+    })?;
+    let program = target.join("usr/bin").join(name);
+    ensure!(program.is_file(), "{} does not exist", program.display());
+    Ok(program)
 }
 
 /// Longest wait for another apt, such as the machine's own nightly one.

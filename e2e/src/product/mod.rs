@@ -10,7 +10,7 @@ pub mod package;
 pub mod twin;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -103,11 +103,18 @@ pub fn repository() -> PathBuf {
 /// # Errors
 /// It is not built or strip fails.
 pub fn stripped(lab: &Lab, name: &str) -> Result<PathBuf> {
-    let built = crate::lab::process::built_binary(name)?;
+    strip(lab, name, &crate::lab::process::built_binary(name)?)
+}
+
+/// The same of any built program.
+///
+/// # Errors
+/// strip fails.
+pub fn strip(lab: &Lab, name: &str, built: &Path) -> Result<PathBuf> {
     let target = lab.path(&format!("{name}.stripped"));
     let mut strip = Command::new("strip");
     output_within(
-        strip.arg("-o").arg(&target).arg(&built),
+        strip.arg("-o").arg(&target).arg(built),
         &[],
         Duration::from_secs(120),
     )

@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use safetytwin_crds::twinclass::PointMode;
 use serde::Serialize;
 
-use super::stats::median;
 use super::watch::Seen;
 use super::wire::Span;
 use super::{Bench, probe, set_mode};
+use crate::bench::stats::median;
 use crate::command::describe;
 use crate::product::twin;
 use crate::progress::stage;

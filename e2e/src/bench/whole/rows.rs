@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use super::by_hand::{ByHand, ONE_BY_ONE, Run};
 use super::changes::{Kind, Sample as Change};
-use super::figure::{Figure, Unit};
 use super::idle::{Idle, SPAN};
 use super::points::{Points, Sample as Point};
 use super::push::{Push, UNITS};
-use super::stats::{largest, median};
+use crate::bench::figure::{Figure, Unit};
+use crate::bench::stats::{largest, median};
 
 /// Beats of the host in the idle span: so often would a script have to look.
 const BEATS: f64 = 6.0;
