@@ -13,6 +13,7 @@ mod outages;
 mod reaching;
 mod refusals;
 mod restoring;
+mod sections;
 #[path = "../sentences/mod.rs"]
 mod sentences;
 mod world;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         following::SENTENCES,
         reaching::SENTENCES,
         agreeing::SENTENCES,
+        sections::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,
