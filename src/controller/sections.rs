@@ -183,10 +183,15 @@ mod tests {
                 serde_json::json!({"name": name, "parts": [{"slot": "a", "digest": part}], "items": 1,
                     "state": "Complete", "collectedTime": ""})
             };
-            let sections: Vec<_> = SectionName::OPT_IN.iter().map(|name| section(name.as_str())).collect();
-            serde_json::from_value(serde_json::json!({"host": "h", "intervalSeconds": 10, "source": "Node",
+            let sections: Vec<_> = SectionName::OPT_IN
+                .iter()
+                .map(|name| section(name.as_str()))
+                .collect();
+            serde_json::from_value(
+                serde_json::json!({"host": "h", "intervalSeconds": 10, "source": "Node",
                 "bootId": "b", "sequence": 1, "observedTime": "", "agentVersion": "", "complete": "0/5",
-                "sections": sections}))
+                "sections": sections}),
+            )
             .unwrap()
         };
         let (before, after) = (head("one"), head("two"));

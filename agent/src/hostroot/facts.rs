@@ -63,14 +63,22 @@ impl HostRoot {
     pub fn facts(&self, path: &str) -> Result<Facts, ReadError> {
         let root = self.open_root(path)?;
         let relative = Path::new(path.trim_start_matches('/'));
-        let handle = open(&root, relative, OFlags::PATH | OFlags::NOFOLLOW, EXACT, path.as_ref())?;
+        let handle = open(
+            &root,
+            relative,
+            OFlags::PATH | OFlags::NOFOLLOW,
+            EXACT,
+            path.as_ref(),
+        )?;
         let stat = stat(&handle, path)?;
         let form = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Form::File,
             FileType::Directory => Form::Directory,
             FileType::Symlink => {
                 let target = readlinkat(&handle, c"", Vec::new()).map_err(|error| fail(path, error))?;
-                Form::Link(PathBuf::from(String::from_utf8_lossy(target.to_bytes()).into_owned()))
+                Form::Link(PathBuf::from(
+                    String::from_utf8_lossy(target.to_bytes()).into_owned(),
+                ))
             }
             _ => Form::Special,
         };
@@ -87,7 +95,10 @@ impl HostRoot {
 
     /// Whether everybody may enter all directories above. Of one that a pod does not see, nobody knows.
     fn may_enter(&self, root: &OwnedFd, relative: &Path) -> bool {
-        let above = relative.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+        let above = relative
+            .ancestors()
+            .skip(1)
+            .filter(|dir| !dir.as_os_str().is_empty());
         let enters = |dir: &Path| {
             let handle = open(root, dir, OFlags::PATH | OFlags::DIRECTORY, EXACT, dir);
             let Ok(handle) = handle else { return false };
@@ -138,7 +149,13 @@ impl HostRoot {
             "" => Path::new("."),
             relative => Path::new(relative),
         };
-        let handle = open(&self.open_root(dir)?, relative, OFlags::DIRECTORY, EXACT, dir.as_ref())?;
+        let handle = open(
+            &self.open_root(dir)?,
+            relative,
+            OFlags::DIRECTORY,
+            EXACT,
+            dir.as_ref(),
+        )?;
         super::reach::names(&handle, dir, most)
     }
 }
@@ -187,10 +204,22 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
         let root = HostRoot::new(dir.path(), "/proc", "/sys");
         assert_eq!(root.facts("/link").unwrap().form, Form::Link("d/secret".into()));
-        assert!(matches!(root.read_exact("/link", 9), Err(ReadError::NotRegular(_))));
-        assert!(matches!(root.read_exact("/way/secret", 9), Err(ReadError::SymbolicLink(_))));
-        assert!(matches!(root.names_exact("/way", 9), Err(ReadError::SymbolicLink(_))));
-        assert!(matches!(root.read_exact("/fifo", 9), Err(ReadError::NotRegular(_))));
+        assert!(matches!(
+            root.read_exact("/link", 9),
+            Err(ReadError::NotRegular(_))
+        ));
+        assert!(matches!(
+            root.read_exact("/way/secret", 9),
+            Err(ReadError::SymbolicLink(_))
+        ));
+        assert!(matches!(
+            root.names_exact("/way", 9),
+            Err(ReadError::SymbolicLink(_))
+        ));
+        assert!(matches!(
+            root.read_exact("/fifo", 9),
+            Err(ReadError::NotRegular(_))
+        ));
         assert_eq!(root.read_exact("/d/secret", 1).unwrap().bytes, b"x");
     }
 

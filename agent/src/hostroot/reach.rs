@@ -16,7 +16,8 @@ impl HostRoot {
     /// belongs to what is mounted.
     pub fn shows(&self, path: &str) -> bool {
         let nearest = |root: &OwnedFd| self.nearest(root, path);
-        self.open_root("/").is_ok_and(|root| self.is_hosts(&root, nearest(&root)))
+        self.open_root("/")
+            .is_ok_and(|root| self.is_hosts(&root, nearest(&root)))
     }
 
     /// Whether a directory in `mount` is the host's own, and not a stand-in above what is mounted.
@@ -36,7 +37,11 @@ impl HostRoot {
         let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let above = Path::new(path.trim_start_matches('/')).ancestors().skip(1);
         let open_dir = |dir: &Path| {
-            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            let dir = if dir.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                dir
+            };
             open(root, dir, OFlags::PATH | OFlags::DIRECTORY, flags, dir).ok()
         };
         above.filter_map(open_dir).next().and_then(|dir| mount(&dir))
@@ -62,7 +67,13 @@ impl HostRoot {
     pub fn open_file(&self, path: &str) -> Result<File, ReadError> {
         let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let relative = Path::new(path.trim_start_matches('/'));
-        let file = open(&self.open_root(path)?, relative, OFlags::empty(), flags, path.as_ref())?;
+        let file = open(
+            &self.open_root(path)?,
+            relative,
+            OFlags::empty(),
+            flags,
+            path.as_ref(),
+        )?;
         let stat = fstat(&file).map_err(|error| ReadError::Open {
             path: path.into(),
             source: error.into(),

@@ -23,7 +23,10 @@ fn agent(settings: &[&str]) -> (Vec<String>, Vec<String>) {
 fn no_section_is_published_and_nothing_mounted_for_one_unless_it_is_chosen() {
     let (arguments, paths) = agent(&[]);
     assert!(arguments.is_empty(), "{arguments:?}");
-    assert!(!paths.iter().any(|path| path.starts_with("/var/spool")), "{paths:?}");
+    assert!(
+        !paths.iter().any(|path| path.starts_with("/var/spool")),
+        "{paths:?}"
+    );
 }
 
 #[test]
@@ -39,10 +42,14 @@ fn each_section_is_chosen_by_its_own_value() {
 #[test]
 fn a_selected_file_brings_its_directory_once_and_only_if_nothing_else_mounts_it() {
     let (_, without) = agent(&[]);
-    let files = "--set=agent.sections.files={/etc/app/*.conf,/srv/app/a.yaml,/srv/app/b/*,/opt/*/c,/var/spool/x/y}";
+    let files =
+        "--set=agent.sections.files={/etc/app/*.conf,/srv/app/a.yaml,/srv/app/b/*,/opt/*/c,/var/spool/x/y}";
     let (arguments, paths) = agent(&[files]);
     assert_eq!(arguments.len(), 6, "{arguments:?}");
-    assert!(arguments.contains(&"--file=/srv/app/b/*".to_owned()), "{arguments:?}");
+    assert!(
+        arguments.contains(&"--file=/srv/app/b/*".to_owned()),
+        "{arguments:?}"
+    );
     let new: Vec<&String> = paths.iter().filter(|path| !without.contains(path)).collect();
     assert_eq!(new, ["/srv/app", "/opt", "/var/spool/x"]);
     let (_, paths) = agent(&[files, "--set=agent.sections.cron=true"]);
@@ -51,7 +58,17 @@ fn a_selected_file_brings_its_directory_once_and_only_if_nothing_else_mounts_it(
 
 #[test]
 fn a_pattern_that_would_mount_the_root_or_the_kernel_s_trees_is_refused() {
-    for bad in ["/*", "/*/x", "/etc", "etc/x", "/etc/../x", "/run/x", "/proc/1/environ", "//x", "/etc/x/"] {
+    for bad in [
+        "/*",
+        "/*/x",
+        "/etc",
+        "etc/x",
+        "/etc/../x",
+        "/run/x",
+        "/proc/1/environ",
+        "//x",
+        "/etc/x/",
+    ] {
         let set = format!("--set=agent.sections.files={{{bad}}}");
         let output = helm(&["template", "x", CHART, REPOSITORY, "--kube-version=1.34.0", &set]);
         assert!(!output.status.success(), "{bad}");

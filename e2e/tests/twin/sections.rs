@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::item::file::{FileType, Withheld};
 use safetytwin_crds::item::module::ModuleState;
-use safetytwin_crds::item::{AccountItem, CronItem, FileItem, HostnameItem, ModuleItem, PackageItem, SysctlItem};
+use safetytwin_crds::item::{
+    AccountItem, CronItem, FileItem, HostnameItem, ModuleItem, PackageItem, SysctlItem,
+};
 use safetytwin_crds::section::{SectionName, SectionState, decode_items};
 use safetytwin_crds::{HostSection, HostState};
 use safetytwin_e2e::lab::host::quote;
@@ -54,20 +56,30 @@ fn nothing_is_published_that_was_not_chosen(world: &World) -> Result<()> {
 
 fn the_sections_say_what_the_tools_say(world: &World) -> Result<()> {
     let host = world.lab.host();
-    host.write("/etc/agree/app.conf", format!("port = 8080\npassword = {SECRET}\n"))?;
+    host.write(
+        "/etc/agree/app.conf",
+        format!("port = 8080\npassword = {SECRET}\n"),
+    )?;
     host.write("/etc/agree/owned.conf", "a line\n")?;
     host.write("/etc/agree/private.conf", "a line\n")?;
-    host.write("/etc/cron.d/agree", format!("*/5 * * * * root /bin/true --token {SECRET}\n"))?;
+    host.write(
+        "/etc/cron.d/agree",
+        format!("*/5 * * * * root /bin/true --token {SECRET}\n"),
+    )?;
     host.write("/etc/sysctl.d/60-agree.conf", "vm.swappiness = 41\n")?;
     host.write("/etc/modules-load.d/agree.conf", "loop\n")?;
     host.run(MAKE)?;
-    let agreed = wait::until("the sections to agree with the host's tools", Duration::from_secs(240), || {
-        let differences = differences(world)?;
-        Ok(match differences.is_empty() {
-            true => Look::Ready(()),
-            false => Look::NotYet(differences.join("; ")),
-        })
-    });
+    let agreed = wait::until(
+        "the sections to agree with the host's tools",
+        Duration::from_secs(240),
+        || {
+            let differences = differences(world)?;
+            Ok(match differences.is_empty() {
+                true => Look::Ready(()),
+                false => Look::NotYet(differences.join("; ")),
+            })
+        },
+    );
     host.run(CLEAN)?;
     agreed
 }
@@ -80,7 +92,11 @@ fn differences(world: &World) -> Result<Vec<String>> {
     let dump = Dump::read(&text)?;
     let mut differences = Vec::new();
     for name in SectionName::OPT_IN {
-        let section = dump.head.spec.section(name).with_context(|| format!("no section {name}"))?;
+        let section = dump
+            .head
+            .spec
+            .section(name)
+            .with_context(|| format!("no section {name}"))?;
         if section.state != SectionState::Complete {
             differences.push(format!("{name} is {section:?}"));
         }
@@ -167,7 +183,13 @@ fn users(world: &World, dump: &Dump) -> Result<Both> {
         } => Some(format!("{name}:{id}:{primary_group}:{home}:{shell}")),
         AccountItem::Group { .. } => None,
     });
-    Ok((joined(ours), world.lab.host().run("getent -s files passwd | cut -d: -f1,3,4,6,7")?))
+    Ok((
+        joined(ours),
+        world
+            .lab
+            .host()
+            .run("getent -s files passwd | cut -d: -f1,3,4,6,7")?,
+    ))
 }
 
 fn groups(world: &World, dump: &Dump) -> Result<Both> {
@@ -176,7 +198,10 @@ fn groups(world: &World, dump: &Dump) -> Result<Both> {
         AccountItem::Group { name, id, members } => Some(format!("{name}:{id}:{}", members.join(","))),
         AccountItem::User { .. } => None,
     });
-    Ok((joined(ours), world.lab.host().run("getent -s files group | cut -d: -f1,3,4")?))
+    Ok((
+        joined(ours),
+        world.lab.host().run("getent -s files group | cut -d: -f1,3,4")?,
+    ))
 }
 
 fn modules(world: &World, dump: &Dump) -> Result<Both> {
@@ -193,21 +218,33 @@ fn parameters(world: &World, dump: &Dump) -> Result<Both> {
     let items: Vec<SysctlItem> = dump.items(SectionName::Sysctl)?;
     let set = items.iter().find(|p| p.name == "vm.swappiness");
     let set = set.context("vm.swappiness is not published")?;
-    let told = (set.configured.as_deref(), set.live.as_deref(), set.source.as_str());
-    ensure!(told == (Some("41"), Some("43"), "/etc/sysctl.d/60-agree.conf"), "{set:?}");
+    let told = (
+        set.configured.as_deref(),
+        set.live.as_deref(),
+        set.source.as_str(),
+    );
+    ensure!(
+        told == (Some("41"), Some("43"), "/etc/sysctl.d/60-agree.conf"),
+        "{set:?}"
+    );
     let live: BTreeMap<&str, &str> = items
         .iter()
         .filter_map(|p| Some((p.name.as_str(), p.live.as_deref()?)))
         .collect();
     let ours = joined(live.iter().map(|(key, value)| format!("{key} = {value}")));
     let keys: Vec<String> = live.keys().map(|key| quote(key)).collect();
-    let theirs = world.lab.host().run(&format!("sysctl {} | tr -s '\\t' ' '", keys.join(" ")))?;
+    let theirs = world
+        .lab
+        .host()
+        .run(&format!("sysctl {} | tr -s '\\t' ' '", keys.join(" ")))?;
     Ok((ours, theirs))
 }
 
 fn names(world: &World, dump: &Dump) -> Result<Both> {
     let items: Vec<HostnameItem> = dump.items(SectionName::Hostname)?;
-    let ours = items.iter().map(|item| format!("{} {}", item.name, item.static_name));
+    let ours = items
+        .iter()
+        .map(|item| format!("{} {}", item.name, item.static_name));
     let theirs = world.lab.host().run("echo $(hostname) $(cat /etc/hostname)")?;
     Ok((joined(ours), theirs))
 }
@@ -229,17 +266,30 @@ fn files(world: &World, dump: &Dump) -> Result<Vec<String>> {
     for item in &items {
         let name = item.name.as_str();
         let expected = match (name, &item.what) {
-            ("/etc/agree/app.conf", FileType::File { content, digest, redactions, .. }) => {
+            (
+                "/etc/agree/app.conf",
+                FileType::File {
+                    content,
+                    digest,
+                    redactions,
+                    ..
+                },
+            ) => {
                 let text = "port = 8080\npassword = <redacted>\n";
-                content.as_deref() == Some(text) && *digest == Some(Digest::of(text.as_bytes())) && *redactions == 1
+                content.as_deref() == Some(text)
+                    && *digest == Some(Digest::of(text.as_bytes()))
+                    && *redactions == 1
             }
             ("/etc/agree/owned.conf", FileType::File { content, digest, .. }) => {
                 let bytes = host.run("cat /etc/agree/owned.conf")?;
                 *digest == Some(Digest::of(bytes.as_bytes())) && content.as_deref() == Some(bytes.as_str())
             }
-            ("/etc/agree/private.conf", FileType::File { content, withheld, .. }) => {
-                content.is_none() && *withheld == Some(Withheld::NotWorldReadable)
-            }
+            (
+                "/etc/agree/private.conf",
+                FileType::File {
+                    content, withheld, ..
+                },
+            ) => content.is_none() && *withheld == Some(Withheld::NotWorldReadable),
             ("/etc/agree/link", FileType::Link { target }) => target == "/etc/shadow",
             _ => false,
         };
@@ -254,14 +304,38 @@ fn files(world: &World, dump: &Dump) -> Result<Vec<String>> {
 fn jobs(dump: &Dump) -> Result<Vec<String>> {
     let items: Vec<CronItem> = dump.items(SectionName::Cron)?;
     let expected = [
-        ("/etc/cron.d/agree", "*/5 * * * *", "root", "/bin/true --token <redacted>"),
-        ("/var/spool/cron/crontabs/agree", "5 4 * * 1", "agree", "/bin/true weekly"),
+        (
+            "/etc/cron.d/agree",
+            "*/5 * * * *",
+            "root",
+            "/bin/true --token <redacted>",
+        ),
+        (
+            "/var/spool/cron/crontabs/agree",
+            "5 4 * * 1",
+            "agree",
+            "/bin/true weekly",
+        ),
     ];
-    let told = |job: &CronItem| (job.source.clone(), job.schedule.clone(), job.user.clone(), job.command.clone());
+    let told = |job: &CronItem| {
+        (
+            job.source.clone(),
+            job.schedule.clone(),
+            job.user.clone(),
+            job.command.clone(),
+        )
+    };
     let told: Vec<_> = items.iter().map(told).collect();
     let missing = expected.into_iter().filter(|(source, schedule, user, command)| {
         let job = (*source).to_owned();
-        !told.contains(&(job, (*schedule).to_owned(), (*user).to_owned(), (*command).to_owned()))
+        !told.contains(&(
+            job,
+            (*schedule).to_owned(),
+            (*user).to_owned(),
+            (*command).to_owned(),
+        ))
     });
-    Ok(missing.map(|job| format!("cron: {job:?} is not in {told:?}")).collect())
+    Ok(missing
+        .map(|job| format!("cron: {job:?} is not in {told:?}"))
+        .collect())
 }

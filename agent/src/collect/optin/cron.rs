@@ -15,7 +15,11 @@ use crate::redact;
 const SYSTEM: &str = "/etc/crontab";
 const SYSTEM_DIRECTORY: &str = "/etc/cron.d";
 /// Where users' crontabs are: Debian's, SUSE's, and what others have.
-const SPOOLS: [&str; 3] = ["/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron"];
+const SPOOLS: [&str; 3] = [
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron/tabs",
+    "/var/spool/cron",
+];
 const LONGEST: usize = 4096;
 const MOST: usize = 10_000;
 
@@ -98,12 +102,16 @@ impl Jobs {
 
     fn finish(mut self, mut gaps: Vec<String>) -> Result<Look, CollectError> {
         if self.refused > 0 {
-            gaps.push(format!("{} lines of crontabs are not of their form", self.refused));
+            gaps.push(format!(
+                "{} lines of crontabs are not of their form",
+                self.refused
+            ));
         }
         if self.left_out > 0 {
             gaps.push(format!("{} jobs more than {MOST}", self.left_out));
         }
-        self.items.sort_by(|a, b| (&a.source, &a.key).cmp(&(&b.source, &b.key)));
+        self.items
+            .sort_by(|a, b| (&a.source, &a.key).cmp(&(&b.source, &b.key)));
         let mut ordinal = 0;
         let mut before = String::new();
         for item in &mut self.items {
@@ -197,7 +205,10 @@ mod tests {
         assert_eq!(variable("*/5 * * * * root A=1 x"), None);
         let job = |line| super::job("/etc/crontab", None, line);
         let nightly = job("17 *\t* * *\troot\tcd / && run-parts --report /etc/cron.hourly").unwrap();
-        assert_eq!((nightly.schedule.as_str(), nightly.user.as_str()), ("17 * * * *", "root"));
+        assert_eq!(
+            (nightly.schedule.as_str(), nightly.user.as_str()),
+            ("17 * * * *", "root")
+        );
         assert_eq!(nightly.command, "cd / && run-parts --report /etc/cron.hourly");
         assert_eq!(job("@reboot web /bin/x").unwrap().schedule, "@reboot");
         assert_eq!(job("* * * *"), None);

@@ -34,8 +34,13 @@ impl Source for Names {
         let live = read_plain(&root.proc().join("sys/kernel/hostname"), 4096)?;
         let fixed = text::read(root, "/etc/hostname", &mut gaps).unwrap_or_default();
         let info = text::read(root, "/etc/machine-info", &mut gaps).unwrap_or_default();
-        let fixed = fixed.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'));
-        let pretty = info.lines().find_map(|l| l.trim().strip_prefix("PRETTY_HOSTNAME="));
+        let fixed = fixed
+            .lines()
+            .map(str::trim)
+            .find(|l| !l.is_empty() && !l.starts_with('#'));
+        let pretty = info
+            .lines()
+            .find_map(|l| l.trim().strip_prefix("PRETTY_HOSTNAME="));
         let item = HostnameItem {
             name: printable(String::from_utf8_lossy(&live).trim(), LONGEST),
             static_name: printable(fixed.unwrap_or_default(), LONGEST),

@@ -65,7 +65,11 @@ mod tests {
         let mut gaps = Vec::new();
         let listed = Listed::of(&items, &mut gaps).unwrap();
         let bytes: usize = listed.parts.iter().map(|part| part.json.len()).sum();
-        assert!(listed.items > 1000 && bytes <= MOST_BYTES + 64, "{} {bytes}", listed.items);
+        assert!(
+            listed.items > 1000 && bytes <= MOST_BYTES + 64,
+            "{} {bytes}",
+            listed.items
+        );
         assert!(gaps[0].contains("of 3000 items are left out"), "{gaps:?}");
     }
 }

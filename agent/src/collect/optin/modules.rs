@@ -33,7 +33,11 @@ impl Source for Modules {
     const AUDIT: Duration = Duration::from_secs(60);
 
     fn directories(&self, _: &HostRoot) -> Vec<String> {
-        ["/etc"].iter().chain(&DIRECTORIES).map(|d| (*d).to_owned()).collect()
+        ["/etc"]
+            .iter()
+            .chain(&DIRECTORIES)
+            .map(|d| (*d).to_owned())
+            .collect()
     }
 
     fn matters(name: &[u8]) -> bool {
@@ -52,7 +56,9 @@ impl Source for Modules {
             }
         }
         let mut files = configuration(root, &DIRECTORIES, &mut gaps);
-        let linked = files.iter().any(|(path, _)| path == "/etc/modules-load.d/modules.conf");
+        let linked = files
+            .iter()
+            .any(|(path, _)| path == "/etc/modules-load.d/modules.conf");
         if let Some(text) = read(root, MODULES, &mut gaps).filter(|_| !linked) {
             files.push((MODULES.to_owned(), text));
         }
@@ -61,7 +67,11 @@ impl Source for Modules {
             // Words after the first are parameters, which only /etc/modules once had.
             for name in lines.filter_map(|line| name_of(line.split_whitespace().next()?)) {
                 let built_in = root.sys().join("module").join(&name).is_dir();
-                let state = if built_in { ModuleState::BuiltIn } else { ModuleState::Absent };
+                let state = if built_in {
+                    ModuleState::BuiltIn
+                } else {
+                    ModuleState::Absent
+                };
                 let module = modules.entry(name.clone()).or_insert_with(|| item(name, state));
                 module.configured.push(path.clone());
             }

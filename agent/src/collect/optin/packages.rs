@@ -123,7 +123,9 @@ fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<b
         }
         any = true;
         let end = available.iter().position(|b| *b == b'\n');
-        let taken = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+        let taken = available
+            .get(..end.unwrap_or(available.len()))
+            .unwrap_or_default();
         let room = LONGEST_LINE - line.len();
         line.extend_from_slice(taken.get(..room.min(taken.len())).unwrap_or_default());
         let used = taken.len() + usize::from(end.is_some());

@@ -30,7 +30,13 @@ const MOST: usize = 10_000;
 /// Writable, but the kernel moves it with every process.
 const MOVING: &str = "kernel.ns_last_pid";
 /// Parameters of the IPC namespace (ipc_namespaces(7)): a pod sees its own.
-const IPC: [&str; 5] = ["kernel.msg", "kernel.sem", "kernel.shm", "kernel.auto_msgmni", "fs.mqueue."];
+const IPC: [&str; 5] = [
+    "kernel.msg",
+    "kernel.sem",
+    "kernel.shm",
+    "kernel.auto_msgmni",
+    "fs.mqueue.",
+];
 
 /// The source.
 pub struct Parameters;
@@ -41,7 +47,11 @@ impl Source for Parameters {
     const AUDIT: Duration = Duration::from_secs(60);
 
     fn directories(&self, _: &HostRoot) -> Vec<String> {
-        ["/etc"].iter().chain(&DIRECTORIES).map(|d| (*d).to_owned()).collect()
+        ["/etc"]
+            .iter()
+            .chain(&DIRECTORIES)
+            .map(|d| (*d).to_owned())
+            .collect()
     }
 
     fn matters(name: &[u8]) -> bool {
@@ -66,7 +76,9 @@ impl Source for Parameters {
             gaps.push(format!("{} of {} keys are left out", set.len() - MOST, set.len()));
         }
         let items = set.into_iter().take(MOST);
-        let items: Vec<SysctlItem> = items.map(|(key, (value, path))| item(root, key, value, path)).collect();
+        let items: Vec<SysctlItem> = items
+            .map(|(key, (value, path))| item(root, key, value, path))
+            .collect();
         Ok(Look {
             items: Listed::of(&items, &mut gaps)?,
             gaps,
@@ -118,7 +130,11 @@ fn item(root: &HostRoot, key: String, configured: Option<String>, source: &str) 
     let secret = is_secret(&key) || redact(&text).count > 0;
     SysctlItem {
         live: if secret { None } else { live(root, &key) },
-        configured: if secret { configured.map(|_| PLACEHOLDER.to_owned()) } else { configured },
+        configured: if secret {
+            configured.map(|_| PLACEHOLDER.to_owned())
+        } else {
+            configured
+        },
         source: printable(source, 300),
         redacted: secret,
         name: key,
@@ -158,20 +174,38 @@ mod tests {
 
     #[test]
     fn keys_are_shown_as_sysctl_shows_them_and_never_lead_out() {
-        assert_eq!(dotted("net/ipv4/conf/eth0.1/rp_filter"), "net.ipv4.conf.eth0/1.rp_filter");
-        assert_eq!(dotted("net.ipv4.conf.eth0/1.rp_filter"), "net.ipv4.conf.eth0/1.rp_filter");
+        assert_eq!(
+            dotted("net/ipv4/conf/eth0.1/rp_filter"),
+            "net.ipv4.conf.eth0/1.rp_filter"
+        );
+        assert_eq!(
+            dotted("net.ipv4.conf.eth0/1.rp_filter"),
+            "net.ipv4.conf.eth0/1.rp_filter"
+        );
         let root = HostRoot::new("/", "/p", "/sys");
-        assert_eq!(path(&root, "net.ipv4.conf.eth0/1.x"), PathBuf::from("/p/sys/net/ipv4/conf/eth0.1/x"));
+        assert_eq!(
+            path(&root, "net.ipv4.conf.eth0/1.x"),
+            PathBuf::from("/p/sys/net/ipv4/conf/eth0.1/x")
+        );
         assert_eq!(path(&root, "a.//.b"), PathBuf::from("/p/sys/a/b"));
         assert_eq!(assignment("../../etc/passwd = 1"), None);
-        assert_eq!(assignment("/etc/passwd = 1").map(|(k, _)| path(&root, &k)), Some("/p/sys/etc/passwd".into()));
+        assert_eq!(
+            assignment("/etc/passwd = 1").map(|(k, _)| path(&root, &k)),
+            Some("/p/sys/etc/passwd".into())
+        );
     }
 
     #[test]
     fn comments_and_flags_are_understood() {
         assert_eq!(assignment("# a = 1"), None);
-        assert_eq!(assignment("-kernel.x = 1\t 2"), Some(("kernel.x".into(), Some("1 2".into()))));
-        assert_eq!(assignment("-net.ipv4.conf.lo.rp_filter"), Some(("net.ipv4.conf.lo.rp_filter".into(), None)));
+        assert_eq!(
+            assignment("-kernel.x = 1\t 2"),
+            Some(("kernel.x".into(), Some("1 2".into())))
+        );
+        assert_eq!(
+            assignment("-net.ipv4.conf.lo.rp_filter"),
+            Some(("net.ipv4.conf.lo.rp_filter".into(), None))
+        );
         assert_eq!(assignment("words"), None);
     }
 }

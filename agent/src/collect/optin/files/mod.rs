@@ -186,7 +186,10 @@ impl Reading<'_> {
             return Err(Withheld::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Withheld::NotText)?;
-        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        if text
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+        {
             return Err(Withheld::NotText);
         }
         if credential::holds_key(text) {

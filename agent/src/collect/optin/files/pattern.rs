@@ -34,7 +34,9 @@ impl FromStr for Pattern {
             text: printable(text, 80),
             why,
         };
-        let below = text.strip_prefix('/').ok_or_else(|| refuse("give an absolute path"))?;
+        let below = text
+            .strip_prefix('/')
+            .ok_or_else(|| refuse("give an absolute path"))?;
         let names: Vec<String> = below.split('/').map(str::to_owned).collect();
         let first = names.first().map_or("", String::as_str);
         if text.len() > LONGEST || !is_clean(text) {
@@ -81,7 +83,17 @@ mod tests {
             assert_eq!(good.parse::<Pattern>().unwrap().to_string(), good);
         }
         for bad in [
-            "", "etc/x", "/", "/*", "/*/x", "/etc", "/etc//x", "/etc/../x", "/proc/1/environ", "/run/x", "/etc/\u{1b}",
+            "",
+            "etc/x",
+            "/",
+            "/*",
+            "/*/x",
+            "/etc",
+            "/etc//x",
+            "/etc/../x",
+            "/proc/1/environ",
+            "/run/x",
+            "/etc/\u{1b}",
             "/etc/x/",
         ] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad}");

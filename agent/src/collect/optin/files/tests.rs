@@ -38,10 +38,15 @@ fn one(item: &FileItem) -> Told<'_> {
 fn only_text_that_everybody_may_read_and_that_is_no_key_leaves_the_host() {
     let tree = Tree::new();
     tree.write("etc/app/a.conf", "port = 8080\npassword = hunter2hunter2\n");
-    tree.write("etc/app/b.conf", "x").write("etc/app/c.conf", [0xff, 0]);
-    tree.write("etc/app/d.conf", "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n");
+    tree.write("etc/app/b.conf", "x")
+        .write("etc/app/c.conf", [0xff, 0]);
+    tree.write(
+        "etc/app/d.conf",
+        "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n",
+    );
     tree.write("etc/app/e_key", "x").write("etc/shadow", "root:$6$x:");
-    tree.write("etc/app/f.conf", vec![b'x'; 65 << 10]).write("etc/app/g.conf", vec![b'x'; 2 << 20]);
+    tree.write("etc/app/f.conf", vec![b'x'; 65 << 10])
+        .write("etc/app/g.conf", vec![b'x'; 2 << 20]);
     for path in ["a.conf", "c.conf", "d.conf", "e_key", "f.conf", "g.conf"] {
         mode(&tree, &format!("etc/app/{path}"), 0o644);
     }
@@ -51,7 +56,12 @@ fn only_text_that_everybody_may_read_and_that_is_no_key_leaves_the_host() {
     assert_eq!(
         told(&items),
         [
-            ("/etc/app/a.conf", Some("port = 8080\npassword = <redacted>\n"), None, true),
+            (
+                "/etc/app/a.conf",
+                Some("port = 8080\npassword = <redacted>\n"),
+                None,
+                true
+            ),
             ("/etc/app/b.conf", None, Some(Withheld::NotWorldReadable), true),
             ("/etc/app/c.conf", None, Some(Withheld::NotText), true),
             ("/etc/app/d.conf", None, Some(Withheld::Credential), true),
@@ -61,7 +71,10 @@ fn only_text_that_everybody_may_read_and_that_is_no_key_leaves_the_host() {
             ("/etc/shadow", None, Some(Withheld::NeverRead), false),
         ]
     );
-    let FileType::File { digest, redactions, .. } = &items[0].what else {
+    let FileType::File {
+        digest, redactions, ..
+    } = &items[0].what
+    else {
         panic!("{items:?}");
     };
     assert_eq!(*digest, Some(Digest::of(b"port = 8080\npassword = <redacted>\n")));
@@ -98,13 +111,24 @@ fn a_directory_full_of_names_is_bounded_and_hostile_names_are_left_out() {
     for n in 0..5000 {
         tree.write(&format!("srv/many/{n:04}"), "");
     }
-    tree.write("srv/odd/\u{1b}[31m", "x").write("srv/odd/\u{202e}", "x").write("srv/odd/fine", "x");
+    tree.write("srv/odd/\u{1b}[31m", "x")
+        .write("srv/odd/\u{202e}", "x")
+        .write("srv/odd/fine", "x");
     let (items, gaps) = selected(&tree, &["/srv/odd/*", "/srv/many/*"]);
     assert_eq!(items.len(), 512);
-    assert_eq!(items.iter().filter(|i| i.name.starts_with("/srv/odd/")).count(), 1);
-    assert!(gaps.contains(&"a name has characters that are not published".to_owned()), "{gaps:?}");
+    assert_eq!(
+        items.iter().filter(|i| i.name.starts_with("/srv/odd/")).count(),
+        1
+    );
+    assert!(
+        gaps.contains(&"a name has characters that are not published".to_owned()),
+        "{gaps:?}"
+    );
     assert!(gaps.contains(&"more than 512 files".to_owned()), "{gaps:?}");
-    assert!(gaps.contains(&"/srv/many has more than 4096 names".to_owned()), "{gaps:?}");
+    assert!(
+        gaps.contains(&"/srv/many has more than 4096 names".to_owned()),
+        "{gaps:?}"
+    );
 }
 
 #[test]
@@ -116,7 +140,10 @@ fn texts_share_one_budget() {
         mode(&tree, &path, 0o644);
     }
     let (items, _) = selected(&tree, &["/srv/app/*.conf"]);
-    let texts = told(&items).iter().filter(|(_, content, ..)| content.is_some()).count();
+    let texts = told(&items)
+        .iter()
+        .filter(|(_, content, ..)| content.is_some())
+        .count();
     assert_eq!((items.len(), texts), (12, 8));
 }
 
