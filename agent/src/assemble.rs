@@ -11,6 +11,7 @@ use safetytwin_crds::section::{Part, SectionError, SectionName, SectionState, en
 use crate::ai;
 use crate::collect::Content;
 use crate::collect::board::Report;
+use crate::collect::optin::Listed;
 
 /// A section ready to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +33,7 @@ pub struct AssembledSection {
 /// The host's state at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assembled {
-    /// The counted sections, in order, then `observed`.
+    /// The counted sections, in order, then `observed`, then the opt-in ones.
     pub sections: Vec<AssembledSection>,
     /// Numbers of the head.
     pub counts: Counts,
@@ -67,6 +68,7 @@ struct Merged {
     services: i32,
     failed: i32,
     observed: Observed,
+    listed: BTreeMap<SectionName, Listed>,
     /// State and messages by section.
     states: BTreeMap<SectionName, (SectionState, Vec<String>)>,
 }
@@ -76,6 +78,7 @@ struct Merged {
 pub struct Assembler {
     last: BTreeMap<SectionName, AssembledSection>,
     recognised: Option<Recognised>,
+    opt_in: Vec<SectionName>,
 }
 
 /// What AI runtimes were found in which content: looked for again only when that changes.
@@ -92,6 +95,14 @@ const AMONG: [SectionName; 3] = [
 ];
 
 impl Assembler {
+    /// An assembler that also publishes these opt-in sections.
+    pub fn with(opt_in: Vec<SectionName>) -> Self {
+        Self {
+            opt_in,
+            ..Self::default()
+        }
+    }
+
     /// Assembles `reports`; `now` is RFC 3339.
     pub fn assemble(&mut self, reports: &BTreeMap<&'static str, Report>, now: &str) -> Assembled {
         let mut merged = merge(reports);
@@ -103,6 +114,9 @@ impl Assembler {
             sections.push(self.section(name, &merged, now));
         }
         sections.push(self.section(SectionName::Observed, &merged, now));
+        for name in self.opt_in.clone() {
+            sections.push(self.section(name, &merged, now));
+        }
         let available = |name: SectionName, count: i32| {
             let section = sections.iter().find(|s| s.name == name)?;
             (section.state != SectionState::Unavailable).then_some(count)
@@ -206,6 +220,9 @@ fn merge(reports: &BTreeMap<&'static str, Report>) -> Merged {
                 merged.summary = summary;
             }
             Content::Load(load) => merged.load = load,
+            Content::Listed(listed) => {
+                merged.listed.extend(report.section.map(|name| (name, listed)));
+            }
         }
         merged.observed.units.extend(collected.observed.units.clone());
         merged
@@ -245,6 +262,10 @@ fn encode(name: SectionName, merged: &Merged) -> (i32, Result<Vec<Part>, Section
         }
         SectionName::Ai => (count(merged.ai.len()), encode_parts(&merged.ai)),
         SectionName::Observed => (1, encode_parts(&[&merged.observed])),
+        opt_in => match merged.listed.get(&opt_in) {
+            Some(listed) => (count(listed.items), Ok(listed.parts.to_vec())),
+            None => (0, Ok(Vec::new())),
+        },
     }
 }
 

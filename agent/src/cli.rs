@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use safetytwin_crds::hoststate::Source;
 use safetytwin_crds::names::{HostName, InvalidName};
 
+use crate::collect::optin::{Choice, Chosen, Pattern};
 use crate::collect::processes::helper::Helper;
 use crate::enroll;
 use crate::hostroot::HostRoot;
@@ -57,6 +58,19 @@ pub struct Cli {
     /// Seconds that a process must live to be listed, and be gone to leave.
     #[arg(long, default_value_t = 30)]
     pub min_age: u64,
+    /// Opt-in sections to publish too, separated by commas or repeated.
+    #[arg(long, value_enum, value_delimiter = ',', env = "TWIN_AGENT_SECTIONS")]
+    pub section: Vec<Choice>,
+    /// What the section `files` is of: an absolute path in which * stands for any text within one
+    /// name; separated by commas or repeated.
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        value_delimiter = ',',
+        env = "TWIN_AGENT_FILES",
+        required_if_eq("section", "files")
+    )]
+    pub file: Vec<Pattern>,
     /// Kubeconfig to reach the cluster with [default: KUBECONFIG, else the pod's service account].
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
@@ -135,6 +149,10 @@ impl Cli {
             helper: HelperSlot::new(helper, self.proc.clone()),
             min_age: Duration::from_secs(self.min_age),
             interval: Duration::from_secs(self.interval),
+            opt_in: Chosen {
+                sections: self.section.clone(),
+                files: self.file.clone(),
+            },
         })
     }
 }

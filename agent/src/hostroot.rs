@@ -6,6 +6,8 @@
 //! stated number of bytes, and opening never blocks (a FIFO answers at once).
 
 pub mod entries;
+pub mod facts;
+mod reach;
 
 use std::ffi::OsString;
 use std::fs::File;

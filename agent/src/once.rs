@@ -36,7 +36,7 @@ pub async fn list(settings: &Settings, collectors: Vec<Box<dyn Collector>>) -> R
         }
     });
     join_all(looks).await;
-    let state = Assembler::default().assemble(&board.reports(), &clock::now());
+    let state = Assembler::with(settings.opt_in.names()).assemble(&board.reports(), &clock::now());
     objects(settings, &state)
 }
 

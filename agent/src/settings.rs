@@ -7,6 +7,7 @@ use std::time::Duration;
 use safetytwin_crds::hoststate::Source;
 use safetytwin_crds::names::HostName;
 
+use crate::collect::optin::Chosen;
 use crate::collect::processes::helper::Helper;
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
@@ -77,4 +78,6 @@ pub struct Settings {
     pub min_age: Duration,
     /// Time between two beats.
     pub interval: Duration,
+    /// What the administrator chose beyond what every host publishes.
+    pub opt_in: Chosen,
 }

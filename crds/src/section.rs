@@ -44,6 +44,20 @@ pub enum SectionName {
     Ai,
     /// Pids and counters, one item: [`crate::item::Observed`].
     Observed,
+    /// Packages, opt-in: [`crate::item::PackageItem`].
+    Packages,
+    /// Users and groups, opt-in: [`crate::item::AccountItem`].
+    Accounts,
+    /// Selected files, opt-in: [`crate::item::FileItem`].
+    Files,
+    /// Names of the host, opt-in, one item: [`crate::item::HostnameItem`].
+    Hostname,
+    /// Kernel parameters that are set, opt-in: [`crate::item::SysctlItem`].
+    Sysctl,
+    /// Kernel modules, opt-in: [`crate::item::ModuleItem`].
+    Modules,
+    /// Cron jobs, opt-in: [`crate::item::CronItem`].
+    Cron,
 }
 
 impl SectionName {
@@ -56,6 +70,18 @@ impl SectionName {
         Self::Ai,
     ];
 
+    /// The sections that a host publishes only when its administrator says so, in the order they are
+    /// published. They do not count.
+    pub const OPT_IN: [Self; 7] = [
+        Self::Packages,
+        Self::Accounts,
+        Self::Files,
+        Self::Hostname,
+        Self::Sysctl,
+        Self::Modules,
+        Self::Cron,
+    ];
+
     /// The name as it stands in objects.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,6 +91,13 @@ impl SectionName {
             Self::Machine => "machine",
             Self::Ai => "ai",
             Self::Observed => "observed",
+            Self::Packages => "packages",
+            Self::Accounts => "accounts",
+            Self::Files => "files",
+            Self::Hostname => "hostname",
+            Self::Sysctl => "sysctl",
+            Self::Modules => "modules",
+            Self::Cron => "cron",
         }
     }
 }
@@ -79,7 +112,7 @@ impl JsonSchema for SectionName {
             "type": "string",
             "pattern": "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$",
             "maxLength": 32,
-            "description": "units, containers, processes, machine, ai, observed; newer agents may name others.",
+            "description": "units, containers, processes, machine, ai, observed; opt-in: packages, accounts, files, hostname, sysctl, modules, cron; newer agents may name others.",
         })
     }
 }

@@ -9,6 +9,8 @@ mod admission;
 mod enrolled;
 #[path = "chart/matrix.rs"]
 mod matrix;
+#[path = "chart/sections.rs"]
+mod sections;
 
 use std::process::Output;
 use std::sync::LazyLock;

@@ -27,14 +27,17 @@ pub enum Verb {
 pub struct Args {
     /// Name of the host.
     name: Option<String>,
-    /// A section to decode: units, containers, processes, machine, ai, observed.
+    /// A section to decode: units, containers, processes, machine, ai, observed, and what the host's
+    /// administrator chose of packages, accounts, files, hostname, sysctl, modules, cron.
     #[arg(long, requires = "name", value_parser = section_name)]
     section: Option<SectionName>,
 }
 
 fn section_name(text: &str) -> Result<SectionName, String> {
     serde_json::from_value(serde_json::Value::String(text.into()))
-        .map_err(|_| "sections are units, containers, processes, machine, ai and observed".into())
+        .map_err(|_| "sections are units, containers, processes, machine, ai, observed, packages, accounts, files, hostname, \
+         sysctl, modules and cron"
+            .into())
 }
 
 /// Runs a verb.

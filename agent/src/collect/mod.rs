@@ -16,9 +16,11 @@ pub mod bus;
 pub mod containers;
 pub mod load;
 pub mod machine;
+pub mod optin;
 pub mod processes;
 pub mod runner;
 pub mod units;
+pub mod watch;
 
 use std::time::Duration;
 
@@ -76,6 +78,8 @@ pub enum Content {
     },
     /// Load, which is only in the head.
     Load(Load),
+    /// Items of an opt-in section, which one collector feeds.
+    Listed(optin::Listed),
 }
 
 /// How thoroughly to look.
@@ -130,6 +134,9 @@ pub enum CollectError {
     /// A file of the host could not be read.
     #[error(transparent)]
     Read(#[from] crate::hostroot::ReadError),
+    /// What was found cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] safetytwin_crds::section::SectionError),
     /// The wall budget is spent.
     #[error("failed to finish within {} s", .0.as_secs())]
     Slow(Duration),
@@ -169,11 +176,13 @@ pub trait Collector: Send {
 pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
     let bus = bus::Bus::new(settings.dbus_socket.clone());
     let pids = processes::MainPids::default();
-    vec![
+    let mut collectors: Vec<Box<dyn Collector>> = vec![
         Box::new(units::Units::new(settings, bus.clone(), pids.clone())),
         Box::new(containers::Containers::new(settings, bus)),
         Box::new(processes::Processes::new(settings, pids)),
         Box::new(machine::MachineFacts::new(settings)),
         Box::new(load::HostLoad::new(settings)),
-    ]
+    ];
+    collectors.extend(optin::collectors(settings));
+    collectors
 }

@@ -53,8 +53,16 @@ impl Places {
         let token = self.state.join("token");
         write(&token, own.secret())?;
         write(&self.kubeconfig(), &invitation.kubeconfig(&token)?)?;
-        write(&self.environment(), &format!("{NAME}{}\n", own.host))
+        let before = fs::read_to_string(self.environment()).unwrap_or_default();
+        write(&self.environment(), &renamed(&before, own.host.as_str()))
     }
+}
+
+/// `agent.env` with another name of the host; what the administrator set there stays.
+fn renamed(before: &str, host: &str) -> String {
+    let kept = before.lines().filter(|line| !line.starts_with(NAME));
+    let kept: String = kept.map(|line| format!("{line}\n")).collect();
+    format!("{NAME}{host}\n{kept}")
 }
 
 /// Replaces a file, readable by its owner only; makes its directory.
@@ -91,6 +99,16 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_new_enrolment_keeps_what_the_administrator_chose() {
+        let before = "NODE_NAME=ext-a\nTWIN_AGENT_SECTIONS=packages\n";
+        assert_eq!(
+            renamed(before, "ext-b"),
+            "NODE_NAME=ext-b\nTWIN_AGENT_SECTIONS=packages\n"
+        );
+        assert_eq!(renamed("", "ext-b"), "NODE_NAME=ext-b\n");
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_stays_its_owners() {

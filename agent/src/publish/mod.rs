@@ -80,10 +80,10 @@ impl Publisher {
     /// A publisher of what is on `board`.
     pub fn new(settings: Settings, board: Board, api: ClusterApi, self_test: SelfTest) -> Self {
         Self {
+            assembler: Assembler::with(settings.opt_in.names()),
             settings,
             board,
             api,
-            assembler: Assembler::default(),
             ledger: None,
             observed: None,
             reapply_at: Instant::now() + REAPPLY,

@@ -45,3 +45,20 @@ runAsGroup: 65532
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
+
+{{/* Directories of the selected files that nothing else mounts; takes .Values.agent. */}}
+{{- define "safetytwin.fileDirectories" -}}
+{{- $mounted := list "/etc" "/usr/lib" "/lib" "/usr/local/lib" }}
+{{- if .dpkg }}{{ $mounted = append $mounted "/var/lib/dpkg" }}{{ end }}
+{{- if .sections.cron }}{{ $mounted = append $mounted "/var/spool" }}{{ end }}
+{{- $directories := list }}
+{{- range .sections.files }}
+{{- $directory := regexFind "^(/[^/*]+)+/" . | trimSuffix "/" }}
+{{- $new := true }}
+{{- range concat $mounted $directories }}
+{{- if hasPrefix (printf "%s/" .) (printf "%s/" $directory) }}{{ $new = false }}{{ end }}
+{{- end }}
+{{- if $new }}{{ $directories = append $directories $directory }}{{ end }}
+{{- end }}
+{{- $directories | toJson }}
+{{- end }}

@@ -3,11 +3,18 @@
 //! An item has an identity that survives restarts and a *declared* part, which goes into digests.
 //! What changes by itself (pids, counters, times) is *observed* and kept apart in [`observed`].
 
+pub mod account;
 pub mod ai;
 pub mod container;
+pub mod cron;
+pub mod file;
+pub mod hostname;
 pub mod machine;
+pub mod module;
 pub mod observed;
+pub mod package;
 pub mod process;
+pub mod sysctl;
 pub mod unit;
 
 use std::fmt;
@@ -18,11 +25,18 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use account::AccountItem;
 pub use ai::AiItem;
 pub use container::ContainerItem;
+pub use cron::CronItem;
+pub use file::FileItem;
+pub use hostname::HostnameItem;
 pub use machine::Machine;
+pub use module::ModuleItem;
 pub use observed::Observed;
+pub use package::PackageItem;
 pub use process::ProcessItem;
+pub use sysctl::SysctlItem;
 pub use unit::UnitItem;
 
 /// Which kind of item.

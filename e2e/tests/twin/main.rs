@@ -15,6 +15,7 @@ mod reaching;
 mod refusals;
 mod restoring;
 mod secrets;
+mod sections;
 #[path = "../sentences/mod.rs"]
 mod sentences;
 mod world;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         following::SENTENCES,
         reaching::SENTENCES,
         agreeing::SENTENCES,
+        sections::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         secrets::SENTENCES,

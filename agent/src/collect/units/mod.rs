@@ -44,9 +44,9 @@ use self::items::Items;
 use self::loaded::Loaded;
 use self::on_disk::OnDisk;
 use self::signals::{Dirty, Signals};
-use self::watch::Watch;
 use super::bus::{Bus, Listed};
 use super::processes::MainPids;
+use super::watch::Watch;
 use super::{Budget, CollectError, Collected, Collector, Scope};
 use crate::hostroot::HostRoot;
 use crate::settings::Settings;
@@ -142,10 +142,10 @@ impl Units {
     fn follow(&mut self) -> bool {
         let directories = self.disk().directories();
         if self.watch.is_none() {
-            self.watch = Watch::new().ok();
+            self.watch = Watch::new(watch::is_unit_file).ok();
         }
-        let watch = self.watch.as_mut();
-        watch.is_some_and(|watch| watch.follow(&self.root, &directories))
+        let watched = self.watch.as_mut();
+        watched.is_some_and(|watched| watched.follow(&self.root, watch::directories(&directories)))
     }
 
     /// Whether a unit in memory may be an item, so that its properties are worth a question.

@@ -1,0 +1,75 @@
+//! Items of an opt-in section, encoded when they were read, so that a beat costs nothing.
+
+use std::sync::Arc;
+
+use safetytwin_crds::digest::canonical_json;
+use safetytwin_crds::section::{Part, SectionError, encode_parts};
+use serde::{Serialize, Serializer};
+
+/// Most bytes of canonical JSON of one opt-in section: some 8,000 packages.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// Items of one kind as parts of their section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// How many.
+    pub items: usize,
+    /// The content.
+    pub parts: Arc<[Part]>,
+}
+
+impl Listed {
+    /// Encodes `items`, which are in identity order; those that do not fit are left out and a gap
+    /// says so.
+    ///
+    /// # Errors
+    /// An item cannot be written as JSON.
+    pub fn of<T: Serialize>(items: &[T], gaps: &mut Vec<String>) -> Result<Self, SectionError> {
+        let mut bytes = 0;
+        let mut fitting = 0;
+        for item in items {
+            bytes += canonical_json(item).map_err(SectionError::Encode)?.len();
+            if bytes > MOST_BYTES {
+                gaps.push(format!(
+                    "{} of {} items are left out: more than {} KiB",
+                    items.len() - fitting,
+                    items.len(),
+                    MOST_BYTES / 1024
+                ));
+                break;
+            }
+            fitting += 1;
+        }
+        let parts = encode_parts(items.get(..fitting).unwrap_or_default())?;
+        Ok(Self {
+            items: fitting,
+            parts: parts.into(),
+        })
+    }
+}
+
+/// As the text that it is sent as.
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.parts.iter().map(|part| String::from_utf8_lossy(&part.json)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_said() {
+        let items: Vec<String> = (0..3000).map(|n| format!("{n:0>1000}")).collect();
+        let mut gaps = Vec::new();
+        let listed = Listed::of(&items, &mut gaps).unwrap();
+        let bytes: usize = listed.parts.iter().map(|part| part.json.len()).sum();
+        assert!(
+            listed.items > 1000 && bytes <= MOST_BYTES + 64,
+            "{} {bytes}",
+            listed.items
+        );
+        assert!(gaps[0].contains("of 3000 items are left out"), "{gaps:?}");
+    }
+}
