@@ -18,6 +18,7 @@ pub mod load;
 pub mod machine;
 pub mod processes;
 pub mod runner;
+pub mod steady;
 pub mod units;
 
 use std::time::Duration;

@@ -6,6 +6,8 @@
 mod adopting;
 mod agreeing;
 mod containers;
+mod counting;
+mod describing;
 mod faults;
 mod following;
 mod hostile;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         following::SENTENCES,
         reaching::SENTENCES,
         agreeing::SENTENCES,
+        describing::SENTENCES,
+        counting::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,
