@@ -48,8 +48,13 @@ fn short_lives_are_counted(world: &World) -> Result<()> {
 fn heard(world: &World) -> Result<Option<ProcessEvents>> {
     let head = twin::object(&world.lab, "hoststate", node::NAME)?;
     let head: HostStateSpec = serde_json::from_value(head["spec"].clone())?;
-    let section = head.section(SectionName::Observed).context("no observed section")?;
-    let part = section.parts.first().context("the observed section has no part")?;
+    let section = head
+        .section(SectionName::Observed)
+        .context("no observed section")?;
+    let part = section
+        .parts
+        .first()
+        .context("the observed section has no part")?;
     let name = object_name(node::NAME, SectionName::Observed, 0, part.slot);
     let content = world.lab.kubectl(["get", "hostsection", &name, "-o", "json"])?;
     let content: HostSection = serde_json::from_str(&content)?;
@@ -59,5 +64,8 @@ fn heard(world: &World) -> Result<Option<ProcessEvents>> {
     };
     let (all, refused) = decode_items::<Observed>(&json)?;
     ensure!(refused.is_empty(), "{refused:?}");
-    Ok(all.into_iter().next().and_then(|observed| observed.process_events))
+    Ok(all
+        .into_iter()
+        .next()
+        .and_then(|observed| observed.process_events))
 }

@@ -11,6 +11,7 @@ mod describing;
 mod faults;
 mod following;
 mod hostile;
+mod measuring;
 mod outages;
 mod reaching;
 mod refusals;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         reaching::SENTENCES,
         agreeing::SENTENCES,
         describing::SENTENCES,
+        measuring::SENTENCES,
         counting::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,

@@ -112,7 +112,10 @@ mod tests {
             ("sys/block/loop0/size", "1"),
         ]);
         let load = load(&root, &mut Steady::default());
-        assert_eq!((load.memory_used_bytes, load.swap_used_bytes), (Some(600 * 1024), Some(0)));
+        assert_eq!(
+            (load.memory_used_bytes, load.swap_used_bytes),
+            (Some(600 * 1024), Some(0))
+        );
         assert_eq!(load.load_centi, [25, 150, 1205]);
         let io = Pressure {
             resource: "io".into(),
@@ -131,10 +134,19 @@ mod tests {
     #[test]
     fn nonsense_in_procfs_is_no_load() {
         let (_dir, root) = planted(&[
-            ("proc/meminfo", "MemTotal: 10 kB\nMemAvailable: 400 kB\nSwapTotal: -1 kB\n"),
+            (
+                "proc/meminfo",
+                "MemTotal: 10 kB\nMemAvailable: 400 kB\nSwapTotal: -1 kB\n",
+            ),
             ("proc/loadavg", "-1.00 nan 18446744073709551615.00"),
-            ("proc/pressure/cpu", "some avg10=x avg60=99999999999999999999.00\nfull"),
-            ("proc/diskstats", " 8 0 ../.. 5 0 18446744073709551615 7 9 0 200\n 8\n"),
+            (
+                "proc/pressure/cpu",
+                "some avg10=x avg60=99999999999999999999.00\nfull",
+            ),
+            (
+                "proc/diskstats",
+                " 8 0 ../.. 5 0 18446744073709551615 7 9 0 200\n 8\n",
+            ),
         ]);
         let cpu = Pressure {
             resource: "cpu".into(),

@@ -125,7 +125,9 @@ fn jiffies(stat: &str) -> Option<(u64, u64)> {
     let values = line.split_whitespace().take(8).map(|v| v.parse().ok());
     let values = values.collect::<Option<Vec<u64>>>()?;
     let idle = values.get(3)?.checked_add(*values.get(4)?)?;
-    let total = values.iter().try_fold(0u64, |sum, value| sum.checked_add(*value))?;
+    let total = values
+        .iter()
+        .try_fold(0u64, |sum, value| sum.checked_add(*value))?;
     Some((total.checked_sub(idle)?, total))
 }
 
@@ -179,7 +181,10 @@ mod tests {
     fn load_is_read_from_procfs_in_coarse_steps() {
         assert_eq!(jiffies("cpu  10 0 10 70 10 0 0 0 0 0\ncpu0 1\n"), Some((20, 100)));
         let overflow = "cpu  18446744073709551615 1 1 1 1 1 1 1\n";
-        assert_eq!((jiffies(overflow), jiffies("cpu 1"), centi("-1.00")), (None, None, None));
+        assert_eq!(
+            (jiffies(overflow), jiffies("cpu 1"), centi("-1.00")),
+            (None, None, None)
+        );
         assert_eq!(
             kib("MemTotal:  1000 kB\nMemAvailable: 400 kB\n", "MemAvailable"),
             Some(400)

@@ -43,7 +43,10 @@ fn services(root: &HostRoot) -> Result<Vec<(String, String)>, String> {
             return Ok(found);
         };
         // A slice that went meanwhile is empty.
-        let entries = root.entries(&dir).map_err(|error| error.to_string())?.unwrap_or_default();
+        let entries = root
+            .entries(&dir)
+            .map_err(|error| error.to_string())?
+            .unwrap_or_default();
         for (name, kind) in entries.names {
             let Some(name) = name.to_str().filter(|_| kind == Kind::Directory) else {
                 continue;
@@ -77,7 +80,8 @@ fn of(root: &HostRoot, name: String, dir: &str, steady: &mut Steady) -> UnitUsag
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
     let io = read("io.stat");
     let moved = |key: &str| io.as_ref().map(|text| sum(text, key));
-    let mut hold = |what: &str, number: Option<u64>| number.map(|n| steady.hold(&format!("{what} {name}"), n));
+    let mut hold =
+        |what: &str, number: Option<u64>| number.map(|n| steady.hold(&format!("{what} {name}"), n));
     UnitUsage {
         cpu_usage_nsec: hold("cpu", read("cpu.stat").and_then(|text| cpu_nsec(&text))),
         memory_current: hold("memory", number("memory.current")),
@@ -96,7 +100,9 @@ fn cpu_nsec(text: &str) -> Option<u64> {
 
 /// A counter of `io.stat` over all devices.
 fn sum(text: &str, key: &str) -> u64 {
-    let values = text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok());
+    let values = text
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok());
     values.fold(0, u64::saturating_add)
 }
 
@@ -129,12 +135,19 @@ mod tests {
                 ("cpu.stat", "usage_usec 1500\nuser_usec 1000\n"),
                 ("memory.current", "4096\n"),
                 ("pids.current", "3\n"),
-                ("io.stat", "8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=1 wbytes=2\n"),
+                (
+                    "io.stat",
+                    "8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=1 wbytes=2\n",
+                ),
             ],
         );
         let getty = "system.slice/system-getty.slice/getty@tty1.service";
         plant(host.path(), getty, &[("cpu.stat", "usage_usec 7\n")]);
-        plant(host.path(), "kubepods.slice/x.service", &[("memory.current", "1")]);
+        plant(
+            host.path(),
+            "kubepods.slice/x.service",
+            &[("memory.current", "1")],
+        );
         plant(host.path(), "user.slice/user-0.slice/user@0.service", &[]);
         for scope in ["libpod-1f.scope", "libpod-conmon-1f.scope", "session-3.scope"] {
             plant(host.path(), &format!("machine.slice/{scope}"), &[]);
@@ -165,7 +178,10 @@ mod tests {
                 ("cpu.stat", "usage_usec 18446744073709551615\n"),
                 ("memory.current", "-1\n"),
                 ("pids.current", "max\n"),
-                ("io.stat", "8:0 rbytes=18446744073709551615 wbytes=-2\n8:1 rbytes=9\n"),
+                (
+                    "io.stat",
+                    "8:0 rbytes=18446744073709551615 wbytes=-2\n8:1 rbytes=9\n",
+                ),
             ],
         );
         let link = host.path().join("sys/fs/cgroup/system.slice/link.service");
@@ -183,7 +199,11 @@ mod tests {
     #[test]
     fn without_version_2_and_with_too_many_services_the_reason_is_told() {
         let host = tempfile::tempdir().unwrap();
-        assert!(look(host.path()).unwrap_err().starts_with("no control groups of version 2"));
+        assert!(
+            look(host.path())
+                .unwrap_err()
+                .starts_with("no control groups of version 2")
+        );
         plant(host.path(), "", &[("cgroup.controllers", "")]);
         for number in 0..=SERVICES {
             plant(host.path(), &format!("system.slice/{number}.service"), &[]);

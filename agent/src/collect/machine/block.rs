@@ -24,7 +24,10 @@ pub fn disks(source: &mut Source) -> Vec<Disk> {
     let dir = source.sys("block");
     let mut disks = Vec::new();
     // Disks of memory are none of the machine's.
-    let names = source.names(&dir).into_iter().filter(|name| !name.starts_with("ram"));
+    let names = source
+        .names(&dir)
+        .into_iter()
+        .filter(|name| !name.starts_with("ram"));
     for name in names.collect::<Vec<_>>() {
         let path = dir.join(&name);
         let rotational = number(&path.join("queue/rotational")) == Some(1);
@@ -85,7 +88,9 @@ fn device(source: &mut Source, path: &Path, name: &str, mounted: &[Mount]) -> Op
     mountpoints.sort();
     mountpoints.dedup();
     mountpoints.truncate(MOUNTPOINTS);
-    let udev = source.root.read(&format!("/run/udev/data/b{number_pair}"), 64 * 1024);
+    let udev = source
+        .root
+        .read(&format!("/run/udev/data/b{number_pair}"), 64 * 1024);
     let udev = udev.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let by_udev = value(udev.as_deref().unwrap_or_default(), "E:ID_FS_TYPE");
     let by_mount = || here.first().map_or("", |mount| mount.filesystem.as_str());

@@ -53,7 +53,9 @@ fn read(source: &mut Source, online: &str) -> Cpu {
     let field = |keys: &[&str]| {
         let lines = info.lines().filter_map(|line| line.split_once(':'));
         let mut fields = lines.map(|(key, value)| (key.trim(), value.trim()));
-        fields.find(|(key, _)| keys.contains(key)).map_or("", |(_, value)| value)
+        fields
+            .find(|(key, _)| keys.contains(key))
+            .map_or("", |(_, value)| value)
     };
     let flags: BTreeSet<String> = field(&["flags", "Features"])
         .split_whitespace()
@@ -65,7 +67,11 @@ fn read(source: &mut Source, online: &str) -> Cpu {
         vendor: printable(field(&["vendor_id", "CPU implementer"]), 64),
         model: printable(field(&["model name"]), 128),
         sockets: count(sockets.len().max(1)),
-        cores: count(if cores.is_empty() { numbers.len() } else { cores.len() }),
+        cores: count(if cores.is_empty() {
+            numbers.len()
+        } else {
+            cores.len()
+        }),
         threads: count(numbers.len()),
         numa_nodes: count(list(&word(&source.sys("devices/system/node/online"))).len()),
         flags: flags.into_iter().collect(),

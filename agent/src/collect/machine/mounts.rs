@@ -85,11 +85,13 @@ mod tests {
 
     #[test]
     fn only_mounts_of_whole_file_systems_that_stay_are_kept() {
-        let ext4 = |root: &str, point: &str| format!("1 2 8:1 {root} {point} rw shared:1 - ext4 /dev/vda1 rw");
+        let ext4 =
+            |root: &str, point: &str| format!("1 2 8:1 {root} {point} rw shared:1 - ext4 /dev/vda1 rw");
         assert_eq!(points(&ext4("/", "/srv")), ["/srv"]);
         assert!(points(&ext4("/x", "/etc/hosts")).is_empty());
         assert!(points(&ext4("/", "/var/lib/kubelet/pods/1/volumes/v")).is_empty());
-        let btrfs = |root: &str| format!("1 2 0:30 {root} /home rw - btrfs /dev/vda2 rw,subvolid=5,subvol=/@home");
+        let btrfs =
+            |root: &str| format!("1 2 0:30 {root} /home rw - btrfs /dev/vda2 rw,subvolid=5,subvol=/@home");
         assert_eq!(points(&btrfs("/@home")), ["/home"]);
         assert!(points(&btrfs("/@home/user")).is_empty());
     }
@@ -101,7 +103,13 @@ mod tests {
         assert_eq!(points(&line("/a\\012b\\033c")), ["/a\\nb\\u{1b}c"]);
         assert_eq!(points(&line("/odd\\9z\\")), ["/odd\\9z\\"]);
         assert_eq!(points(&line(&"x".repeat(9000)))[0].len(), 256);
-        for broken in ["", " - ", "1 2 8:1 / /srv", "1 - ext4", "1 2 8:1 / /srv rw - ext4"] {
+        for broken in [
+            "",
+            " - ",
+            "1 2 8:1 / /srv",
+            "1 - ext4",
+            "1 2 8:1 / /srv rw - ext4",
+        ] {
             assert!(points(broken).is_empty(), "{broken}");
         }
     }

@@ -31,7 +31,8 @@ pub fn interfaces(source: &mut Source, steady: &mut Steady) -> (Vec<Interface>, 
             .push("the agent is not in the host's network: interfaces and IPv4 addresses are unknown".into());
         return (Vec::new(), Vec::new());
     }
-    let table = |file: &str| read_plain(&source.root.proc().join("1/net").join(file), LIMIT).unwrap_or_default();
+    let table =
+        |file: &str| read_plain(&source.root.proc().join("1/net").join(file), LIMIT).unwrap_or_default();
     let addresses6 = addresses6(&String::from_utf8_lossy(&table("if_inet6")));
     let counters = String::from_utf8_lossy(&table("dev")).into_owned();
     let all = [addresses4, addresses6].concat();
@@ -41,7 +42,11 @@ pub fn interfaces(source: &mut Source, steady: &mut Steady) -> (Vec<Interface>, 
 /// Whether this process is in PID 1's network namespace: a file of procfs that is of a namespace
 /// has the same inode for all in it. To ask for the namespace itself takes CAP_SYS_PTRACE.
 fn in_host_namespace(proc: &Path) -> bool {
-    let inode = |of: &str| rustix::fs::stat(&proc.join(of).join("net/dev")).ok().map(|s| s.st_ino);
+    let inode = |of: &str| {
+        rustix::fs::stat(&proc.join(of).join("net/dev"))
+            .ok()
+            .map(|s| s.st_ino)
+    };
     inode("1").is_some_and(|host| inode("self") == Some(host))
 }
 
@@ -106,7 +111,9 @@ fn listed(
             kind: printable(kind, 32),
             driver: link_name(&path.join("device/driver")),
             mac: word(&path.join("address")),
-            mtu: number(&path.join("mtu")).and_then(|mtu| i32::try_from(mtu).ok()).unwrap_or(0),
+            mtu: number(&path.join("mtu"))
+                .and_then(|mtu| i32::try_from(mtu).ok())
+                .unwrap_or(0),
             addresses,
         };
         let mut hold = |what: &str, number: u64| steady.hold(&format!("{what} {name}"), number);
@@ -155,7 +162,8 @@ fd000000000000000000000000000004 04 40
 
     #[test]
     fn counters_are_of_the_interface_that_is_asked_for() {
-        let table = "Inter-| Receive\n eth01:   1 0 0 0 0 0 0 0 2 0\n  eth0: 300 1 0 0 0 0 0 0 400 5 0\n bad: -1 x\n";
+        let table =
+            "Inter-| Receive\n eth01:   1 0 0 0 0 0 0 0 2 0\n  eth0: 300 1 0 0 0 0 0 0 400 5 0\n bad: -1 x\n";
         assert_eq!(moved(table, "eth0"), Some((300, 400)));
         assert_eq!(moved(table, "bad"), None);
         assert_eq!(moved(table, "none"), None);

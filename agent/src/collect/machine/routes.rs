@@ -20,8 +20,15 @@ pub fn routes(source: &mut Source, interfaces: &[Interface]) -> Vec<Route> {
     let table4 = source.proc("1/net/route");
     // A kernel without IPv6 has no such file.
     let has6 = source.root.proc().join("1/net/ipv6_route").exists();
-    let table6 = if has6 { source.proc("1/net/ipv6_route") } else { String::new() };
-    let all = table4.lines().filter_map(route4).chain(table6.lines().filter_map(route6));
+    let table6 = if has6 {
+        source.proc("1/net/ipv6_route")
+    } else {
+        String::new()
+    };
+    let all = table4
+        .lines()
+        .filter_map(route4)
+        .chain(table6.lines().filter_map(route6));
     let mut routes: Vec<Route> = all
         .filter(|route| interfaces.iter().any(|i| i.name == route.device))
         .collect();
@@ -85,11 +92,23 @@ mod tests {
     #[test]
     fn routes_of_ipv4_are_read_as_ip_route_shows_them() {
         for (line, expected) in [
-            ("eth0 00000000 010200C0 0003 0 0 100 00000000 0 0 0", "0.0.0.0/0 192.0.2.1 eth0 100"),
-            ("eth0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0", "192.0.2.0/24 link eth0 0"),
-            ("eth0 050200C0 00000000 0005 0 0 0 FFFFFFFF 0 0 0", "192.0.2.5/32 link eth0 0"),
+            (
+                "eth0 00000000 010200C0 0003 0 0 100 00000000 0 0 0",
+                "0.0.0.0/0 192.0.2.1 eth0 100",
+            ),
+            (
+                "eth0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0",
+                "192.0.2.0/24 link eth0 0",
+            ),
+            (
+                "eth0 050200C0 00000000 0005 0 0 0 FFFFFFFF 0 0 0",
+                "192.0.2.5/32 link eth0 0",
+            ),
             ("* 000200C0 00000000 0201 0 0 0 00FFFFFF 0 0 0", "none"),
-            ("Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT", "none"),
+            (
+                "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT",
+                "none",
+            ),
             ("eth0 000200C0 00000000 0001 0 0 -1 00FFFFFF 0 0 0", "none"),
             ("eth0 FFFFFFFFFF 00000000 0001 0 0 0 00FFFFFF 0 0 0", "none"),
             ("eth0 00000000", "none"),
@@ -108,8 +127,14 @@ mod tests {
         let host = "fd000000000000000000000000000001";
         let multicast = "ff000000000000000000000000000000";
         for (line, expected) in [
-            (line(net, "40", &zero, "00000100", "00000001"), "fd00::/64 link eth0 256"),
-            (line(&zero, "00", host, "00000400", "00000003"), "::/0 fd00::1 eth0 1024"),
+            (
+                line(net, "40", &zero, "00000100", "00000001"),
+                "fd00::/64 link eth0 256",
+            ),
+            (
+                line(&zero, "00", host, "00000400", "00000003"),
+                "::/0 fd00::1 eth0 1024",
+            ),
             (line(host, "80", &zero, "00000000", "80200001"), "none"),
             (line(multicast, "08", &zero, "00000100", "00000001"), "none"),
             (line(net, "ff", &zero, "00000100", "00000001"), "none"),

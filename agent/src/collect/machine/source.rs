@@ -51,8 +51,9 @@ impl<'a> Source<'a> {
         let mut names: Vec<String> = some.filter_map(|e| e.file_name().into_string().ok()).collect();
         if entries.next().is_some() {
             let dir = dir.display();
-            self.gaps
-                .push(format!("{dir} has more than {ENTRIES} entries; the others are left out"));
+            self.gaps.push(format!(
+                "{dir} has more than {ENTRIES} entries; the others are left out"
+            ));
         }
         names.sort();
         names

@@ -8,7 +8,11 @@ use crate::hostroot::HostRoot;
 
 const TIMESYNC: &str = "/run/systemd/timesync";
 /// Where systemd's own library lies, which carries its version in its name.
-const SYSTEMD: [&str; 3] = ["/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/ARCH-linux-gnu/systemd"];
+const SYSTEMD: [&str; 3] = [
+    "/usr/lib/systemd",
+    "/usr/lib64/systemd",
+    "/usr/lib/ARCH-linux-gnu/systemd",
+];
 
 /// The static host name, else the present one.
 pub fn hostname(source: &mut Source) -> String {
@@ -58,7 +62,8 @@ pub fn product(source: &Source) -> String {
 pub fn firmware(source: &Source) -> Option<Firmware> {
     let dir = source.sys("firmware");
     let uefi = dir.join("efi").exists();
-    dir.exists().then_some(if uefi { Firmware::Uefi } else { Firmware::Bios })
+    dir.exists()
+        .then_some(if uefi { Firmware::Uefi } else { Firmware::Bios })
 }
 
 /// Whether systemd-timesyncd has set the clock since it started. Other daemons leave no such note,

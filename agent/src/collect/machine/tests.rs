@@ -49,7 +49,10 @@ impl Planted {
 const SERVER: &[(&str, &str)] = &[
     ("proc/meminfo", "MemTotal: 2048 kB\nSwapTotal: 1024 kB\n"),
     ("proc/sys/kernel/osrelease", "6.1.0-50-amd64\n"),
-    ("proc/swaps", "Filename Type Size Used Priority\n/dev/dm-1 partition 1 0 -2\n"),
+    (
+        "proc/swaps",
+        "Filename Type Size Used Priority\n/dev/dm-1 partition 1 0 -2\n",
+    ),
     (
         "proc/1/mountinfo",
         "22 1 254:0 / / rw - ext4 /dev/mapper/vg-root rw\n23 22 8:1 / /boot rw - ext4 /dev/sda1 rw\n24 22 8:1 /x /bind rw - ext4 /dev/sda1 rw\n",
@@ -95,9 +98,15 @@ const SERVER: &[(&str, &str)] = &[
     ),
     ("sys/bus/pci/devices/0000:03:00.0/mem_info_vram_total", "1000\n"),
     ("sys/bus/pci/devices/0000:03:00.0/mem_info_vram_used", "10\n"),
-    ("sys/bus/pci/devices/0000:00:00.0/uevent", "PCI_CLASS=60000\nPCI_ID=8086:0D57\n"),
+    (
+        "sys/bus/pci/devices/0000:00:00.0/uevent",
+        "PCI_CLASS=60000\nPCI_ID=8086:0D57\n",
+    ),
     ("etc/hostname", "web-01\n"),
-    ("etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+    (
+        "etc/os-release",
+        "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
+    ),
     ("usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so", ""),
     ("run/systemd/timesync/synchronized", ""),
 ];
@@ -119,18 +128,41 @@ fn a_server_is_described_as_lscpu_and_os_release_describe_it() {
     let (machine, gaps, observed) = server().look();
     assert_eq!(gaps, Vec::<String>::new());
     let cpu = &machine.cpu;
-    assert_eq!((cpu.sockets, cpu.cores, cpu.threads, cpu.numa_nodes), (1, 2, 4, 2));
-    assert_eq!((cpu.vendor.as_str(), cpu.model.as_str()), ("GenuineIntel", "Xeon"));
+    assert_eq!(
+        (cpu.sockets, cpu.cores, cpu.threads, cpu.numa_nodes),
+        (1, 2, 4, 2)
+    );
+    assert_eq!(
+        (cpu.vendor.as_str(), cpu.model.as_str()),
+        ("GenuineIntel", "Xeon")
+    );
     assert_eq!(cpu.flags, ["avx", "sse"]);
-    assert_eq!((machine.memory_bytes, machine.swap_bytes), (2048 * 1024, 1024 * 1024));
-    assert_eq!((machine.hostname.as_str(), machine.kernel.as_str()), ("web-01", "6.1.0-50-amd64"));
+    assert_eq!(
+        (machine.memory_bytes, machine.swap_bytes),
+        (2048 * 1024, 1024 * 1024)
+    );
+    assert_eq!(
+        (machine.hostname.as_str(), machine.kernel.as_str()),
+        ("web-01", "6.1.0-50-amd64")
+    );
     assert_eq!(system::short_os(&machine.os), "Debian 12");
-    assert_eq!((machine.firmware, machine.product.as_str()), (Some(Firmware::Uefi), "Lenovo ThinkSystem"));
+    assert_eq!(
+        (machine.firmware, machine.product.as_str()),
+        (Some(Firmware::Uefi), "Lenovo ThinkSystem")
+    );
     assert_eq!(observed.clock_synchronized, Some(true));
     assert_eq!(machine.gpus, ["10de:2330"]);
-    let gpus: Vec<_> = observed.gpus.iter().map(|g| (g.memory_bytes, g.memory_used_bytes)).collect();
+    let gpus: Vec<_> = observed
+        .gpus
+        .iter()
+        .map(|g| (g.memory_bytes, g.memory_used_bytes))
+        .collect();
     assert_eq!(gpus, [(1000, 10)]);
-    let pci: Vec<_> = machine.pci.iter().map(|d| (d.class.as_str(), d.driver.as_str())).collect();
+    let pci: Vec<_> = machine
+        .pci
+        .iter()
+        .map(|d| (d.class.as_str(), d.driver.as_str()))
+        .collect();
     assert_eq!(pci, [("060000", ""), ("030200", "nvidia")]);
     if cfg!(target_arch = "x86_64") {
         assert_eq!(machine.systemd, 252);
@@ -142,7 +174,15 @@ fn block_devices_are_those_of_lsblk() {
     let (machine, _, _) = server().look();
     let row = |disk: &Disk| {
         let (parents, points) = (disk.parents.join("+"), disk.mountpoints.join("+"));
-        let Disk { name, kind, mapped_name, size_bytes, filesystem, rotational, .. } = disk;
+        let Disk {
+            name,
+            kind,
+            mapped_name,
+            size_bytes,
+            filesystem,
+            rotational,
+            ..
+        } = disk;
         format!("{name} {kind} {mapped_name} {parents} {size_bytes} {rotational} {filesystem} {points}")
     };
     let rows: Vec<String> = machine.disks.iter().map(row).collect();
@@ -173,7 +213,10 @@ fn interfaces_are_hardware_and_what_lasts_and_their_routes_are_told() {
     planted.file("sys/class/net/enp1s0/speed", "-1\n");
     planted.file("sys/class/net/br0/uevent", "DEVTYPE=bridge\nINTERFACE=br0\n");
     planted.file("proc/1/net/dev", "enp1s0: 7 0 0 0 0 0 0 0 9 0\n");
-    planted.file("proc/1/net/if_inet6", "fd000000000000000000000000000002 04 40 00 82 enp1s0\n");
+    planted.file(
+        "proc/1/net/if_inet6",
+        "fd000000000000000000000000000002 04 40 00 82 enp1s0\n",
+    );
     let route = |device: &str| format!("{device} 00000000 00000000 0001 0 0 0 00000000 0 0 0\n");
     planted.file("proc/1/net/route", &(route("enp1s0") + &route("veth1")));
     let (machine, gaps, observed) = planted.look();
@@ -183,7 +226,11 @@ fn interfaces_are_hardware_and_what_lasts_and_their_routes_are_told() {
     };
     let rows: Vec<String> = machine.interfaces.iter().map(row).collect();
     assert_eq!(rows, ["br0 bridge 1500 ", "enp1s0  1500 fd00::2/64"]);
-    let routes: Vec<_> = machine.routes.iter().map(|r| (r.device.as_str(), r.destination.as_str())).collect();
+    let routes: Vec<_> = machine
+        .routes
+        .iter()
+        .map(|r| (r.device.as_str(), r.destination.as_str()))
+        .collect();
     assert_eq!(routes, [("enp1s0", "0.0.0.0/0")]);
     let moving = &observed.interfaces[1];
     assert_eq!((moving.state.as_str(), moving.speed_mbps), ("up", None));
@@ -216,7 +263,10 @@ fn what_no_kernel_says_is_bounded_printable_and_named() {
         planted.file(&format!("sys/block/{device}/size"), size);
     }
     planted.file("sys/block/s\u{1b}[2Jx/size", "1\n");
-    planted.file("proc/meminfo", "MemTotal: -1 kB\nSwapTotal: 99999999999999999999 kB\n");
+    planted.file(
+        "proc/meminfo",
+        "MemTotal: -1 kB\nSwapTotal: 99999999999999999999 kB\n",
+    );
     planted.file("sys/devices/system/cpu/online", "0-4294967295\n");
     planted.file("etc/hostname", "a\u{202e}b\n");
     let mut mounts = String::new();
@@ -229,7 +279,10 @@ fn what_no_kernel_says_is_bounded_printable_and_named() {
     for told in ["size of sdb", "size of sdc", "size of sdd", "no MemTotal"] {
         assert!(all.contains(told), "{told} is not in {all}");
     }
-    assert_eq!((machine.memory_bytes, machine.swap_bytes, machine.cpu.threads), (0, 0, 8192));
+    assert_eq!(
+        (machine.memory_bytes, machine.swap_bytes, machine.cpu.threads),
+        (0, 0, 8192)
+    );
     assert_eq!(machine.hostname, "a\\u{202e}b");
     let odd = machine.disks.iter().find(|d| d.name.starts_with("s\\"));
     assert_eq!(odd.unwrap().name, "s\\u{1b}[2Jx");
@@ -251,7 +304,10 @@ fn a_hundred_thousand_entries_are_cut_and_told() {
     planted.file("proc/1/net/route", &routes);
     planted.file("sys/class/net/enp1s0/device/x", "");
     let (machine, gaps, _) = planted.look();
-    assert!(gaps.iter().any(|gap| gap.contains("more than 4096 entries")), "{gaps:?}");
+    assert!(
+        gaps.iter().any(|gap| gap.contains("more than 4096 entries")),
+        "{gaps:?}"
+    );
     // The table is longer than a file may be.
     assert!(machine.routes.len() <= 512);
     assert!(gaps.iter().any(|gap| gap.contains("route")), "{gaps:?}");

@@ -94,7 +94,9 @@ fn decide(signs: &Signs) -> String {
     if let Some(name) = by_dmi().filter(|name| first.contains(name)) {
         return name.to_owned();
     }
-    let by_cpu = CPU.iter().find(|(vendor, _)| signs.cpu == vendor.trim_end_matches('\0'));
+    let by_cpu = CPU
+        .iter()
+        .find(|(vendor, _)| signs.cpu == vendor.trim_end_matches('\0'));
     let found = match (by_cpu, by_dmi()) {
         (Some((_, name)), _) => name,
         (None, Some(name)) => name,
@@ -138,13 +140,19 @@ mod tests {
             ..Signs::default()
         };
         for (expected, signs) in [
-            ("kvm", signs("KVMKVMKVM", &["Standard PC (Q35 + ICH9, 2009)", "QEMU"])),
+            (
+                "kvm",
+                signs("KVMKVMKVM", &["Standard PC (Q35 + ICH9, 2009)", "QEMU"]),
+            ),
             ("qemu", signs("TCGTCGTCGTCG", &["Standard PC", "QEMU"])),
             ("qemu", signs("", &["", "QEMU"])),
             ("amazon", signs("KVMKVMKVM", &["t3.micro", "Amazon EC2"])),
             ("google", signs("KVMKVMKVM", &["Google Compute Engine", "Google"])),
             ("oracle", signs("KVMKVMKVM", &["VirtualBox", "innotek GmbH"])),
-            ("microsoft", signs("Microsoft Hv", &["Virtual Machine", "Microsoft Corporation"])),
+            (
+                "microsoft",
+                signs("Microsoft Hv", &["Virtual Machine", "Microsoft Corporation"]),
+            ),
             ("vm-other", signs("NeverHeardOf", &["Board", "Maker"])),
             ("", signs("", &["ThinkSystem SR650", "Lenovo"])),
             // A laptop by Microsoft is no virtual machine.

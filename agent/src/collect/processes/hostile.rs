@@ -31,7 +31,11 @@ impl Running {
                 child => break child.unwrap(),
             }
         };
-        Self { child, path, _dir: dir }
+        Self {
+            child,
+            path,
+            _dir: dir,
+        }
     }
 
     fn stat(&self) -> Stat {

@@ -125,26 +125,7 @@ impl Collector for Processes {
         let Some(source) = self.source.as_deref_mut() else {
             return;
         };
-        loop {
-            let due = self.watch.next_due().map(|at| at.max(self.scanned + APART));
-            let wait = async {
-                match due {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = wait => return,
-                heard = source.next() => {
-                    let now = Instant::now();
-                    heard.iter().for_each(|event| self.watch.note(*event, now));
-                    // What was lost may be anything.
-                    if heard.contains(&events::Event::Lost) && self.scanned + APART <= now {
-                        return;
-                    }
-                }
-            }
-        }
+        events::worth_a_scan(source, &mut self.watch, self.scanned + APART).await;
     }
 }
 
@@ -234,7 +215,10 @@ impl Scanner {
         let name = argv.first().cloned().unwrap_or_default();
         let (argv, mut redactions) = redact::argv(&argv);
         // Where the path is not readable this is not either, which is noted already.
-        let elsewhere = self.helper.ask("elsewhere", stat.pid).is_ok_and(|yes| yes == b"1");
+        let elsewhere = self
+            .helper
+            .ask("elsewhere", stat.pid)
+            .is_ok_and(|yes| yes == b"1");
         let gone = executable
             .as_ref()
             .is_some_and(|e| elsewhere || e.ends_with(b" (deleted)") || e.starts_with(b"/memfd:"));

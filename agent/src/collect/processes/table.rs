@@ -44,7 +44,12 @@ impl Stat {
         let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let flags: u64 = fields.get(6)?.parse().ok()?;
-        let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let number = |at: usize| {
+            fields
+                .get(at)
+                .and_then(|field| field.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         Some(Self {
             pid,
             comm: bytes.get(open + 1..close)?.to_vec(),

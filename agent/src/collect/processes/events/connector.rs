@@ -2,6 +2,7 @@
 //! (drivers/connector/cn_proc.c, linux/cn_proc.h). Takes CAP_NET_ADMIN before Linux 6.6, and always the
 //! host's own network, process and user namespaces.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use async_trait::async_trait;
 use rustix::io::Errno;
 use rustix::net::netlink::{CONNECTOR, SocketAddrNetlink};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 
 use super::{Event, EventSource};
@@ -36,17 +38,18 @@ const ACKNOWLEDGED: Duration = Duration::from_secs(1);
 /// Most events that are handed over together.
 const TOGETHER: usize = 1024;
 
-/// The socket, on which the kernel has agreed to tell.
-pub struct Connector(AsyncFd<OwnedFd>);
+/// The socket, on which the kernel has agreed to tell. Tokio has no netlink socket; of a datagram
+/// socket it only uses the file descriptor here, to wait for it.
+pub struct Connector(UnixDatagram);
 
 impl Connector {
     /// Asks the kernel to tell; the error is for people. Needs a Tokio runtime.
     pub async fn open() -> Result<Self, String> {
-        let socket = socket().map_err(|error| std::io::Error::from(error).to_string())?;
-        let socket = AsyncFd::register(socket).map_err(|error| error.to_string())?;
+        let socket = socket().map_err(|error| io::Error::from(error).to_string())?;
+        let socket = UnixDatagram::from_std(socket.into()).map_err(|error| error.to_string())?;
         match timeout(ACKNOWLEDGED, acknowledged(&socket)).await {
             Ok(Ok(())) => Ok(Self(socket)),
-            Ok(Err(error)) => Err(std::io::Error::from(error).to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the kernel does not answer; this is not the host's own namespace".into()),
         }
     }
@@ -80,33 +83,48 @@ fn request() -> Vec<u8> {
     bytes
 }
 
-async fn acknowledged(socket: &AsyncFd<OwnedFd>) -> Result<(), Errno> {
+async fn acknowledged(socket: &UnixDatagram) -> io::Result<()> {
     loop {
-        let mut ready = socket.readable().await.map_err(|_| Errno::IO)?;
-        loop {
-            match receive(socket.get_ref()) {
-                Ok(message) => match acknowledgement(&message) {
-                    Some(0) => return Ok(()),
-                    Some(error) => return Err(Errno::from_raw_os_error(error)),
-                    None => {}
-                },
-                Err(Errno::AGAIN) => break,
-                // Others may have been told much meanwhile.
-                Err(Errno::NOBUFS | Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
+        socket.readable().await?;
+        match receive(socket) {
+            Ok(message) => match acknowledgement(&message) {
+                Some(0) => return Ok(()),
+                Some(error) => return Err(io::Error::from_raw_os_error(error)),
+                None => {}
+            },
+            // Others may have been told much meanwhile.
+            Err(error) if passes(&error) || lost(&error) => {}
+            Err(error) => return Err(error),
         }
-        ready.clear_ready();
     }
 }
 
-fn receive(socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = [0u8; 256];
-    let (length, _, sender) = net::recvfrom(socket, &mut bytes, RecvFlags::DONTWAIT)?;
-    let sender = sender.and_then(|any| SocketAddrNetlink::try_from(any).ok());
-    // Anybody may send to a netlink socket; the kernel is number 0.
-    let kernel = sender.is_some_and(|sender| sender.pid() == 0);
-    Ok(bytes.get(..length).filter(|_| kernel).unwrap_or_default().to_vec())
+/// Nothing is there any more, or a signal came.
+fn passes(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// The kernel told more than there was room for.
+fn lost(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error())
+}
+
+/// The next message of the kernel; empty when it is of anybody else, who may send here too.
+fn receive(socket: &UnixDatagram) -> io::Result<Vec<u8>> {
+    socket.try_io(Interest::READABLE, || {
+        let mut bytes = [0u8; 256];
+        let (length, _, sender) = net::recvfrom(socket, &mut bytes, RecvFlags::DONTWAIT)?;
+        let sender = sender.and_then(|any| SocketAddrNetlink::try_from(any).ok());
+        let kernel = sender.is_some_and(|sender| sender.pid() == 0);
+        Ok(bytes
+            .get(..length)
+            .filter(|_| kernel)
+            .unwrap_or_default()
+            .to_vec())
+    })
 }
 
 fn word(message: &[u8], at: usize) -> Option<u32> {
@@ -150,18 +168,17 @@ impl EventSource for Connector {
     async fn next(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
-            let Ok(mut ready) = self.0.readable().await else {
+            if self.0.readable().await.is_err() {
                 return std::future::pending().await;
-            };
+            }
             while events.len() < TOGETHER {
-                match receive(self.0.get_ref()) {
+                match receive(&self.0) {
                     Ok(message) => events.extend(event(&message)),
-                    Err(Errno::AGAIN) => {
-                        ready.clear_ready();
-                        break;
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(_) => events.push(Event::Lost),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if passes(&error) => {}
+                    Err(error) if lost(&error) => events.push(Event::Lost),
+                    // The scan goes on without it.
+                    Err(_) => return std::future::pending().await,
                 }
             }
             if !events.is_empty() {

@@ -4,6 +4,8 @@
 mod connector;
 mod watch;
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 
 pub use self::connector::Connector;
@@ -60,5 +62,29 @@ pub async fn best() -> Box<dyn EventSource> {
     match Connector::open().await {
         Ok(connector) => Box::new(connector),
         Err(why) => Box::new(ScanOnly(format!("no process connector: {why}"))),
+    }
+}
+
+/// Takes in what `source` tells, until a scan would find something new, but not before `earliest`.
+pub async fn worth_a_scan(source: &mut dyn EventSource, watch: &mut Watch, earliest: Instant) {
+    loop {
+        let due = watch.next_due().map(|at| at.max(earliest));
+        let wait = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => return,
+            heard = source.next() => {
+                let now = Instant::now();
+                heard.iter().for_each(|event| watch.note(*event, now));
+                // What was lost may be anything.
+                if heard.contains(&Event::Lost) && earliest <= now {
+                    return;
+                }
+            }
+        }
     }
 }

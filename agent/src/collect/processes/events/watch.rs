@@ -137,7 +137,10 @@ mod tests {
         }
         assert_eq!(watch.next_due(), None);
         let told = watch.told(&ScanOnly("a test".into()));
-        assert_eq!((told.started, told.executed, told.ended, told.lost), (500, 500, 500, 0));
+        assert_eq!(
+            (told.started, told.executed, told.ended, told.lost),
+            (500, 500, 500, 0)
+        );
     }
 
     #[test]
