@@ -214,14 +214,9 @@ impl Scanner {
         let sockets = link(&mut self.helper, "sockets", "listens").unwrap_or_default();
         let name = argv.first().cloned().unwrap_or_default();
         let (argv, mut redactions) = redact::argv(&argv);
-        // Where the path is not readable this is not either, which is noted already.
-        let elsewhere = self
-            .helper
-            .ask("elsewhere", stat.pid)
-            .is_ok_and(|yes| yes == b"1");
         let gone = executable
-            .as_ref()
-            .is_some_and(|e| elsewhere || e.ends_with(b" (deleted)") || e.starts_with(b"/memfd:"));
+            .as_deref()
+            .is_some_and(|path| self.gone(stat.pid, path));
         let mut clean = |bytes: Vec<u8>| {
             let (text, count) = redact::bytes(&bytes);
             redactions += count;
@@ -254,6 +249,14 @@ impl Scanner {
             },
             stat: stat.clone(),
         })
+    }
+
+    /// Whether what a process runs is no file of the host, or not any more.
+    fn gone(&mut self, pid: i32, executable: &[u8]) -> bool {
+        executable.ends_with(b" (deleted)")
+            || executable.starts_with(b"/memfd:")
+            // Where the path is not readable this is not either, which is noted already.
+            || self.helper.ask("elsewhere", pid).is_ok_and(|yes| yes == b"1")
     }
 
     /// Gives candidates their ordinals and keys, in start order, and decides what is listed.
