@@ -224,15 +224,7 @@ fn merge(reports: &BTreeMap<&'static str, Report>) -> Merged {
                 merged.listed.extend(report.section.map(|name| (name, listed)));
             }
         }
-        merged.observed.units.extend(collected.observed.units.clone());
-        merged
-            .observed
-            .containers
-            .extend(collected.observed.containers.clone());
-        merged
-            .observed
-            .processes
-            .extend(collected.observed.processes.clone());
+        merged.observed.add(collected.observed.clone());
     }
     merged.units.sort_by(|a, b| a.name.cmp(&b.name));
     merged.containers.sort_by_key(|c| c.id());

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod optin;
 pub mod processes;
 pub mod runner;
+pub mod steady;
 pub mod units;
 pub mod watch;
 

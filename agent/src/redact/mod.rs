@@ -9,7 +9,7 @@ mod argv;
 mod known;
 mod names;
 mod pem;
-mod shape;
+pub(crate) mod shape;
 mod tally;
 mod text;
 mod unit;

@@ -6,10 +6,13 @@
 mod adopting;
 mod agreeing;
 mod containers;
+mod counting;
+mod describing;
 mod faults;
 mod following;
 mod guest;
 mod hostile;
+mod measuring;
 mod outages;
 mod reaching;
 mod refusals;
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         reaching::SENTENCES,
         agreeing::SENTENCES,
         sections::SENTENCES,
+        describing::SENTENCES,
+        measuring::SENTENCES,
+        counting::SENTENCES,
         containers::SENTENCES,
         hostile::SENTENCES,
         secrets::SENTENCES,

@@ -10,7 +10,7 @@ use super::text::{is_clean, names, read};
 use super::{Listed, Look, Source};
 use crate::collect::CollectError;
 use crate::hostroot::HostRoot;
-use crate::redact;
+use crate::redact::Redactor;
 
 const SYSTEM: &str = "/etc/crontab";
 const SYSTEM_DIRECTORY: &str = "/etc/cron.d";
@@ -24,7 +24,7 @@ const LONGEST: usize = 4096;
 const MOST: usize = 10_000;
 
 /// The source.
-pub struct Crontabs;
+pub struct Crontabs(pub Redactor);
 
 impl Source for Crontabs {
     const SECTION: SectionName = SectionName::Cron;
@@ -41,7 +41,12 @@ impl Source for Crontabs {
 
     fn look(&self, root: &HostRoot) -> Result<Look, CollectError> {
         let mut gaps = Vec::new();
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs {
+            redactor: &self.0,
+            items: Vec::new(),
+            refused: 0,
+            left_out: 0,
+        };
         if let Some(text) = read(root, SYSTEM, &mut gaps) {
             jobs.add(SYSTEM, None, &text);
         }
@@ -68,14 +73,14 @@ impl Source for Crontabs {
 }
 
 /// Jobs so far, and lines that are none.
-#[derive(Default)]
-struct Jobs {
+struct Jobs<'a> {
+    redactor: &'a Redactor,
     items: Vec<CronItem>,
     refused: usize,
     left_out: usize,
 }
 
-impl Jobs {
+impl Jobs<'_> {
     /// Adds the lines of a crontab; without `user` each line names its own.
     fn add(&mut self, source: &str, user: Option<&str>, text: &str) {
         let mut variables = Vec::new();
@@ -89,7 +94,7 @@ impl Jobs {
                 variables.dedup();
                 continue;
             }
-            match job(source, user, line) {
+            match job(self.redactor, source, user, line) {
                 Some(_) if self.items.len() >= MOST => self.left_out += 1,
                 Some(item) => self.items.push(CronItem {
                     environment_names: variables.clone(),
@@ -137,7 +142,7 @@ fn variable(line: &str) -> Option<&str> {
     (name.len() <= 128 && !first.is_ascii_digit() && name.bytes().all(of)).then_some(name)
 }
 
-fn job(source: &str, user: Option<&str>, line: &str) -> Option<CronItem> {
+fn job(redactor: &Redactor, source: &str, user: Option<&str>, line: &str) -> Option<CronItem> {
     let fields = if line.starts_with('@') { 1 } else { 5 };
     let (schedule, rest) = take(line, fields)?;
     let (user, command) = match user {
@@ -147,7 +152,7 @@ fn job(source: &str, user: Option<&str>, line: &str) -> Option<CronItem> {
     if command.is_empty() || !is_schedule(&schedule) || !is_user(&user) {
         return None;
     }
-    let redacted = redact::text(command);
+    let redacted = redactor.text(command);
     let command = printable(&redacted.text, LONGEST);
     let parts = [schedule.as_str(), &user, &command];
     let digest = Digest::of_fields(parts.map(str::as_bytes)).to_string();

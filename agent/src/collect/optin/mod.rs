@@ -95,14 +95,15 @@ pub fn collectors(settings: &Settings) -> Vec<Box<dyn Collector>> {
 
 fn collector(settings: &Settings, name: SectionName) -> Option<Box<dyn Collector>> {
     let root = &settings.root;
+    let redactor = || settings.redactor.clone();
     Some(match name {
         SectionName::Packages => OptIn::boxed(root, packages::Packages),
         SectionName::Accounts => OptIn::boxed(root, accounts::LocalAccounts),
-        SectionName::Files => OptIn::boxed(root, files::Files::new(settings.opt_in.files.clone())),
+        SectionName::Files => OptIn::boxed(root, files::Files::new(settings.opt_in.files.clone(), redactor())),
         SectionName::Hostname => OptIn::boxed(root, hostname::Names),
-        SectionName::Sysctl => OptIn::boxed(root, sysctl::Parameters),
+        SectionName::Sysctl => OptIn::boxed(root, sysctl::Parameters(redactor())),
         SectionName::Modules => OptIn::boxed(root, modules::Modules),
-        SectionName::Cron => OptIn::boxed(root, cron::Crontabs),
+        SectionName::Cron => OptIn::boxed(root, cron::Crontabs(redactor())),
         _ => return None,
     })
 }

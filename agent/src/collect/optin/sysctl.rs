@@ -14,7 +14,7 @@ use super::text::{configuration, is_conf_name, read};
 use super::{Listed, Look, Source};
 use crate::collect::CollectError;
 use crate::hostroot::{HostRoot, read_plain};
-use crate::redact::{PLACEHOLDER, shape, text as redact};
+use crate::redact::{Redactor, shape};
 
 /// By precedence. `/run/sysctl.d` is left out: mounting `/run` would show engines' sockets.
 const DIRECTORIES: [&str; 4] = [
@@ -39,7 +39,7 @@ const IPC: [&str; 5] = [
 ];
 
 /// The source.
-pub struct Parameters;
+pub struct Parameters(pub Redactor);
 
 impl Source for Parameters {
     const SECTION: SectionName = SectionName::Sysctl;
@@ -77,7 +77,7 @@ impl Source for Parameters {
         }
         let items = set.into_iter().take(MOST);
         let items: Vec<SysctlItem> = items
-            .map(|(key, (value, path))| item(root, key, value, path))
+            .map(|(key, (value, path))| item(&self.0, root, key, value, path))
             .collect();
         Ok(Look {
             items: Listed::of(&items, &mut gaps)?,
@@ -125,13 +125,13 @@ fn words(text: &str) -> String {
     printable(&words.join(" "), LONGEST)
 }
 
-fn item(root: &HostRoot, key: String, configured: Option<String>, source: &str) -> SysctlItem {
+fn item(redactor: &Redactor, root: &HostRoot, key: String, configured: Option<String>, source: &str) -> SysctlItem {
     let text = format!("{key}={}", configured.as_deref().unwrap_or_default());
-    let secret = is_secret(&key) || redact(&text).count > 0;
+    let secret = is_secret(&key) || redactor.text(&text).count > 0;
     SysctlItem {
         live: if secret { None } else { live(root, &key) },
         configured: if secret {
-            configured.map(|_| PLACEHOLDER.to_owned())
+            configured.map(|value| redactor.whole(&value).text)
         } else {
             configured
         },

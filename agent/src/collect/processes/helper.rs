@@ -1,12 +1,15 @@
 //! The helper process of level full: the only one that keeps CAP_SYS_PTRACE.
 //!
 //! `twin-agent ptrace-helper` is started once by the agent, speaks over its standard input and
-//! output, and answers three questions about a pid: where `exe` and `cwd` lead, and which sockets
-//! it has open. It opens no file of a process, so neither `environ` nor `mem`; only links and the
-//! directory of file descriptors are read. One request per line: `exe PID`, `cwd PID`,
-//! `sockets PID`; one answer per line: `= HEX` or `! REASON`.
+//! output, and answers four questions about a pid: where `exe` and `cwd` lead, whether that `exe` is
+//! no file of the host, and which sockets it has open. It opens no file of a process, so neither
+//! `environ` nor `mem`; only links and the directory of file descriptors are read. One request per
+//! line: `exe PID`, `cwd PID`, `elsewhere PID`, `sockets PID`; one answer per line: `= HEX` or
+//! `! REASON`.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -32,6 +35,7 @@ fn answer(proc: &Path, request: &str) -> Result<Vec<u8>, String> {
     let dir = proc.join(pid.to_string());
     match what {
         "exe" | "cwd" => link(&dir.join(what)).map_err(|e| e.kind().to_string()),
+        "elsewhere" => elsewhere(proc, &dir).map_err(|e| e.kind().to_string()),
         "sockets" => sockets(&dir).map_err(|e| e.kind().to_string()),
         _ => Err("malformed".into()),
     }
@@ -41,6 +45,20 @@ fn answer(proc: &Path, request: &str) -> Result<Vec<u8>, String> {
 pub fn link(path: &Path) -> std::io::Result<Vec<u8>> {
     let target = rustix::fs::readlink(path, Vec::new())?;
     Ok(target.into_bytes())
+}
+
+/// "1" when what a process runs is not what PID 1 finds under that path: it has mounts of its own.
+pub fn elsewhere(proc: &Path, dir: &Path) -> std::io::Result<Vec<u8>> {
+    let host = proc.join("1");
+    if link(&dir.join("ns/mnt"))? == link(&host.join("ns/mnt"))? {
+        return Ok(b"0".to_vec());
+    }
+    let path = PathBuf::from(OsString::from_vec(link(&dir.join("exe"))?));
+    let relative = path.strip_prefix("/").unwrap_or(&path);
+    let running = rustix::fs::stat(dir.join("exe"))?;
+    let found = rustix::fs::stat(host.join("root").join(relative));
+    let same = found.is_ok_and(|f| (f.st_dev, f.st_ino) == (running.st_dev, running.st_ino));
+    Ok(if same { b"0" } else { b"1" }.to_vec())
 }
 
 /// Inodes of the sockets that a process has open, separated by spaces.
@@ -112,7 +130,7 @@ impl Helper {
         i32::try_from(child.id()).ok()
     }
 
-    /// Asks `exe`, `cwd` or `sockets` of a process; the error is for people.
+    /// Asks `exe`, `cwd`, `elsewhere` or `sockets` of a process; the error is for people.
     pub fn ask(&mut self, what: &str, pid: i32) -> Result<Vec<u8>, String> {
         let Some((_, stdin, stdout)) = self.process.as_mut() else {
             return answer(&self.proc, &format!("{what} {pid}"));
@@ -156,10 +174,12 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
-    fn the_helper_answers_three_questions_and_no_other() {
+    fn the_helper_answers_four_questions_and_no_other() {
         let proc = Path::new("/proc");
         let me = std::process::id();
         let exe = answer(proc, &format!("exe {me}")).unwrap();
@@ -180,6 +200,32 @@ mod tests {
         ] {
             assert_eq!(answer(proc, &request), Err("malformed".into()), "{request}");
         }
+    }
+
+    #[test]
+    fn what_runs_in_other_mounts_is_the_hosts_only_if_it_is_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for process in ["1", "5", "6", "7"] {
+            std::fs::create_dir_all(at(process).join("ns")).unwrap();
+            let namespace = if process < "6" { "mnt:[1]" } else { "mnt:[2]" };
+            symlink(namespace, at(process).join("ns/mnt")).unwrap();
+        }
+        for file in ["tool", "other"] {
+            std::fs::write(at(file), file).unwrap();
+        }
+        symlink("/", at("1/root")).unwrap();
+        for process in ["5", "6"] {
+            symlink(at("tool"), at(process).join("exe")).unwrap();
+        }
+        let asked = |process: &str| answer(dir.path(), &format!("elsewhere {process}"));
+        assert_eq!((asked("5"), asked("6")), (Ok(b"0".to_vec()), Ok(b"0".to_vec())));
+        // PID 1 finds another file there, or none.
+        std::fs::create_dir_all(at("root")).unwrap();
+        std::fs::remove_file(at("1/root")).unwrap();
+        symlink(at("root"), at("1/root")).unwrap();
+        assert_eq!((asked("5"), asked("6")), (Ok(b"0".to_vec()), Ok(b"1".to_vec())));
+        assert!(asked("7").is_err(), "it is gone");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //!
 //! Never read: the environment of any process.
 
+mod events;
 pub mod helper;
 mod listens;
+mod packages;
 pub(crate) mod table;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,9 +19,12 @@ use safetytwin_crds::item::{Observed, ProcessItem, Text};
 use safetytwin_crds::redaction;
 use safetytwin_crds::section::SectionName;
 
+use self::events::{EventSource, ScanOnly, Watch};
 use self::helper::Helper;
+use self::packages::Packages;
 use self::table::{Owner, Stat};
 use super::accounts::Accounts;
+use super::steady::Steady;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, ReadError, read_plain};
 use crate::redact::Redactor;
@@ -28,6 +33,8 @@ use crate::settings::{Level, Settings};
 const SCAN: Duration = Duration::from_secs(10);
 /// Longest command line that is kept.
 const ARGV_LIMIT: u64 = 64 * 1024;
+/// Scans that events cause are at least this far apart.
+const APART: Duration = Duration::from_secs(1);
 /// Kernel clock ticks per second in `stat`; fixed at 100 in the user interface of Linux.
 const TICKS: u64 = 100;
 
@@ -50,6 +57,10 @@ impl MainPids {
 pub struct Processes {
     scanner: Arc<Mutex<Scanner>>,
     interval: Duration,
+    /// Where starts and ends are heard; opened when somebody waits for them.
+    source: Option<Box<dyn EventSource>>,
+    watch: Watch,
+    scanned: Instant,
 }
 
 impl Processes {
@@ -64,8 +75,13 @@ impl Processes {
             pids,
             known: HashMap::new(),
             listed: BTreeMap::new(),
+            steady: Steady::default(),
+            packages: Packages::default(),
         };
         Self {
+            source: None,
+            watch: Watch::new(settings.min_age),
+            scanned: Instant::now(),
             interval: SCAN.min(settings.interval),
             scanner: Arc::new(Mutex::new(scanner)),
         }
@@ -88,11 +104,30 @@ impl Collector for Processes {
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
         let scanner = self.scanner.clone();
+        let now = Instant::now();
         let task = tokio::task::spawn_blocking(move || {
             let mut scanner = scanner.lock().unwrap_or_else(PoisonError::into_inner);
-            scanner.scan(Instant::now())
+            scanner.scan(now)
         });
-        task.await.map_err(|_| CollectError::Panicked)?
+        let mut collected = task.await.map_err(|_| CollectError::Panicked)??;
+        self.scanned = now;
+        self.watch.scanned(now);
+        self.watch
+            .publish(collected.observed.processes.iter().map(|process| process.pid));
+        let not_asked = ScanOnly("nobody waits for events".into());
+        let source = self.source.as_deref().unwrap_or(&not_asked);
+        collected.observed.process_events = Some(self.watch.told(source));
+        Ok(collected)
+    }
+
+    async fn changed(&mut self) {
+        if self.source.is_none() {
+            self.source = Some(events::best().await);
+        }
+        let Some(source) = self.source.as_deref_mut() else {
+            return;
+        };
+        events::worth_a_scan(source, &mut self.watch, self.scanned + APART).await;
     }
 }
 
@@ -107,6 +142,8 @@ struct Scanner {
     known: HashMap<(i32, u64), (String, Instant)>,
     /// What is published, and when it was last there.
     listed: BTreeMap<String, (ProcessItem, Instant)>,
+    steady: Steady,
+    packages: Packages,
 }
 
 /// A process on its own, before it has its ordinal.
@@ -147,7 +184,13 @@ impl Scanner {
             .into_iter()
             .filter_map(|stat| self.candidate(stat, &accounts, &listening))
             .collect();
-        Ok(self.publish(candidates, &all, now))
+        let mut collected = self.publish(candidates, &all, now);
+        let items = self.listed.values().map(|(item, _)| item);
+        let mut packages = self.packages.of(&self.root, items);
+        for process in &mut collected.observed.processes {
+            process.package = packages.remove(&process.key);
+        }
+        Ok(collected)
     }
 
     fn candidate(
@@ -173,11 +216,11 @@ impl Scanner {
         let cwd = link(&mut self.helper, "cwd", "workingDirectory");
         let sockets = link(&mut self.helper, "sockets", "listens").unwrap_or_default();
         let name = argv.first().cloned().unwrap_or_default();
+        let gone = executable
+            .as_deref()
+            .is_some_and(|path| self.gone(stat.pid, path));
         let mut clean = self.redactor.tally();
         let argv = clean.argv(&argv);
-        let gone = executable
-            .as_ref()
-            .is_some_and(|e| e.ends_with(b" (deleted)") || e.starts_with(b"/memfd:"));
         let comm = match argv.first().is_some_and(|kept| kept.0 != name) {
             // The kernel's short name is the beginning of what was taken out.
             true if !stat.comm.is_empty() => {
@@ -210,6 +253,14 @@ impl Scanner {
         })
     }
 
+    /// Whether what a process runs is no file of the host, or not any more.
+    fn gone(&mut self, pid: i32, executable: &[u8]) -> bool {
+        executable.ends_with(b" (deleted)")
+            || executable.starts_with(b"/memfd:")
+            // Where the path is not readable this is not either, which is noted already.
+            || self.helper.ask("elsewhere", pid).is_ok_and(|yes| yes == b"1")
+    }
+
     /// Gives candidates their ordinals and keys, in start order, and decides what is listed.
     fn publish(&mut self, mut candidates: Vec<Candidate>, all: &[Stat], now: Instant) -> Collected {
         let uptime = self.uptime();
@@ -238,10 +289,15 @@ impl Scanner {
             let old_enough =
                 now.saturating_duration_since(since) >= self.min_age || (first_scan && age >= self.min_age);
             if old_enough || self.listed.contains_key(&item.key) {
+                let mut hold = |what: &str, number| self.steady.hold(&format!("{what} {}", item.key), number);
                 observed.push(ObservedProcess {
                     key: item.key.clone(),
                     pid: stat.pid,
                     start_ticks: stat.start,
+                    parent_pid: stat.ppid,
+                    package: None,
+                    cpu_ticks: Some(hold("cpu", stat.cpu)),
+                    resident_pages: Some(hold("resident", stat.resident)),
                 });
                 self.listed.insert(item.key.clone(), (item, now));
             }
@@ -252,6 +308,7 @@ impl Scanner {
         let min_age = self.min_age;
         self.listed
             .retain(|_, (_, seen)| now.saturating_duration_since(*seen) < min_age);
+        self.steady.end();
         observed.sort_by(|a, b| a.key.cmp(&b.key));
         Collected {
             content: Content::Processes(self.listed.values().map(|(item, _)| item.clone()).collect()),
@@ -337,5 +394,7 @@ fn effective(status: &str, key: &str) -> Option<u32> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -25,6 +25,10 @@ pub struct Stat {
     pub start: u64,
     /// Belongs to the kernel.
     pub kernel: bool,
+    /// CPU time in user and kernel mode, clock ticks.
+    pub cpu: u64,
+    /// Resident pages.
+    pub resident: u64,
 }
 
 impl Stat {
@@ -40,6 +44,12 @@ impl Stat {
         let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let flags: u64 = fields.get(6)?.parse().ok()?;
+        let number = |at: usize| {
+            fields
+                .get(at)
+                .and_then(|field| field.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         Some(Self {
             pid,
             comm: bytes.get(open + 1..close)?.to_vec(),
@@ -48,6 +58,8 @@ impl Stat {
             tty: fields.get(4)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
             kernel: flags & KERNEL_THREAD != 0,
+            cpu: number(11).saturating_add(number(12)),
+            resident: number(21),
         })
     }
 }
@@ -233,6 +245,8 @@ mod tests {
             tty,
             start: pid as u64,
             kernel: false,
+            cpu: 0,
+            resident: 0,
         }
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use safetytwin_crds::item::unit::Account;
 
-fn scanner() -> Scanner {
+pub(super) fn scanner() -> Scanner {
     Scanner {
         root: HostRoot::new("/", "/proc", "/sys"),
         redactor: Redactor::default(),
@@ -11,6 +11,8 @@ fn scanner() -> Scanner {
         pids: MainPids::default(),
         known: HashMap::from([((1, 1), (String::new(), Instant::now()))]),
         listed: BTreeMap::new(),
+        steady: Steady::default(),
+        packages: Packages::default(),
     }
 }
 
@@ -32,6 +34,8 @@ fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
             tty: 0,
             start,
             kernel: false,
+            cpu: 0,
+            resident: 0,
         },
         item: ProcessItem {
             key: String::new(),

@@ -25,7 +25,7 @@ use crate::collect::CollectError;
 use crate::collect::accounts::Accounts;
 use crate::hostroot::HostRoot;
 use crate::hostroot::facts::{Bytes, Facts, Form};
-use crate::redact;
+use crate::redact::{Redacted, Redactor};
 
 /// Longest file whose bytes are hashed.
 const MOST_HASHED: u64 = 1024 * 1024;
@@ -46,12 +46,13 @@ const VALUED: [&str; 4] = [
 /// The source.
 pub struct Files {
     patterns: Vec<Pattern>,
+    redactor: Redactor,
 }
 
 impl Files {
     /// What `patterns` select.
-    pub fn new(patterns: Vec<Pattern>) -> Self {
-        Self { patterns }
+    pub fn new(patterns: Vec<Pattern>, redactor: Redactor) -> Self {
+        Self { patterns, redactor }
     }
 }
 
@@ -72,6 +73,7 @@ impl Source for Files {
         let walk = Walk::of(root, &self.patterns);
         let mut reading = Reading {
             root,
+            redactor: &self.redactor,
             accounts: Accounts::read(root),
             read: 0,
             texts: 0,
@@ -89,6 +91,7 @@ impl Source for Files {
 /// One look's budget.
 struct Reading<'a> {
     root: &'a HostRoot,
+    redactor: &'a Redactor,
     accounts: Accounts,
     read: u64,
     texts: usize,
@@ -120,7 +123,7 @@ impl Reading<'_> {
             Form::Directory => FileType::Directory,
             Form::Special => FileType::Special,
             Form::Link(target) => FileType::Link {
-                target: printable(&redact::text(&target.to_string_lossy()).text, 1024),
+                target: printable(&self.redactor.text(&target.to_string_lossy()).text, 1024),
             },
             Form::File => {
                 let told = self.file(&path, facts);
@@ -161,10 +164,13 @@ impl Reading<'_> {
             ..Told::default()
         };
         match self.text(path, facts, &bytes) {
-            Err(why) => told.withheld = Some(why),
+            Err(why) => {
+                // One without a key would let a short secret be guessed.
+                told.digest = Some(self.redactor.digest(&bytes));
+                told.withheld = Some(why);
+            }
             Ok(redacted) => {
                 if redacted.count > 0 {
-                    // One of the bytes themselves would let a short secret be guessed.
                     told.digest = Some(Digest::of(redacted.text.as_bytes()));
                 }
                 told.redactions = redacted.count;
@@ -175,7 +181,7 @@ impl Reading<'_> {
     }
 
     /// The text that may leave the host, or why none does.
-    fn text(&mut self, path: &str, facts: &Facts, bytes: &[u8]) -> Result<redact::Redacted, Withheld> {
+    fn text(&mut self, path: &str, facts: &Facts, bytes: &[u8]) -> Result<Redacted, Withheld> {
         if credential::is_named_so(path) {
             return Err(Withheld::Credential);
         }
@@ -195,7 +201,7 @@ impl Reading<'_> {
         if credential::holds_key(text) {
             return Err(Withheld::Credential);
         }
-        let redacted = redact::text(text);
+        let redacted = self.redactor.text(text);
         if self.texts + redacted.text.len() > MOST_TEXTS {
             return Err(Withheld::TooLarge);
         }

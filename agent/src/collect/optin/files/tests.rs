@@ -7,7 +7,7 @@ use super::*;
 fn selected(tree: &Tree, patterns: &[&str]) -> (Vec<FileItem>, Vec<String>) {
     fs::set_permissions(tree.dir.path(), Permissions::from_mode(0o755)).unwrap();
     let patterns = patterns.iter().map(|p| p.parse().unwrap()).collect();
-    tree.look(&Files::new(patterns))
+    tree.look(&Files::new(patterns, Redactor::default()))
 }
 
 fn mode(tree: &Tree, path: &str, mode: u32) {
@@ -153,7 +153,7 @@ async fn a_file_that_appears_is_seen_where_its_directory_is_watched() {
     use crate::collect::{Collector, Scope};
     let tree = Tree::new();
     tree.write("srv/app/a.conf", "a");
-    let files = Files::new(vec!["/srv/app/*.conf".parse().unwrap()]);
+    let files = Files::new(vec!["/srv/app/*.conf".parse().unwrap()], Redactor::default());
     let mut collector = OptIn::new(&tree.root, files);
     let first = collector.collect(Scope::Audit).await.unwrap();
     tree.write("srv/app/b.conf", "b");

@@ -1,16 +1,25 @@
-//! Load for the head: quantised, so that an idle host's head stays the same.
+//! Load: in the head quantised, so that an idle host's head stays the same; finer, and by service, in
+//! `observed`, looked at as often as that may be written.
 
-use std::time::Duration;
+mod fine;
+mod usage;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use safetytwin_crds::hoststate::Load;
+use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::SectionName;
 
+use super::steady::Steady;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, read_plain};
 use crate::settings::Settings;
 
-const LIMIT: u64 = 256 * 1024;
+const LIMIT: u64 = 1024 * 1024;
+/// The `observed` section is written no more often.
+const FINE: Duration = Duration::from_secs(60);
 
 /// The collector.
 pub struct HostLoad {
@@ -18,6 +27,16 @@ pub struct HostLoad {
     interval: Duration,
     /// Busy and total jiffies at the last look (proc_stat(5)).
     jiffies: Option<(u64, u64)>,
+    /// What is finer, and when it was looked at.
+    observed: Option<(Instant, Observed)>,
+    steady: Held,
+}
+
+/// What was said last of the machine and of its services.
+#[derive(Clone, Default)]
+struct Held {
+    machine: Steady,
+    services: Steady,
 }
 
 impl HostLoad {
@@ -27,12 +46,38 @@ impl HostLoad {
             root: settings.root.clone(),
             interval: settings.interval,
             jiffies: None,
+            observed: None,
+            steady: Held::default(),
         }
     }
 
     fn text(&self, file: &str) -> Option<String> {
-        let bytes = read_plain(&self.root.proc().join(file), LIMIT).ok()?;
-        String::from_utf8(bytes).ok()
+        text(self.root.proc(), file)
+    }
+
+    /// What goes to `observed`; the files are read every minute.
+    async fn fine(&mut self) -> Result<Observed, CollectError> {
+        if let Some((_, observed)) = self.observed.as_ref().filter(|(at, _)| at.elapsed() < FINE) {
+            return Ok(observed.clone());
+        }
+        let (root, mut held) = (self.root.clone(), self.steady.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let (usage, unknown) = match usage::usage(&root, &mut held.services) {
+                Ok(usage) => (usage, Vec::new()),
+                Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
+            };
+            let observed = Observed {
+                load: Some(fine::load(&root, &mut held.machine)),
+                usage,
+                unknown,
+                ..Observed::default()
+            };
+            (observed, held)
+        });
+        let (observed, held) = task.await.map_err(|_| CollectError::Panicked)?;
+        self.steady = held;
+        self.observed = Some((Instant::now(), observed.clone()));
+        Ok(observed)
     }
 
     fn cpu_percent(&mut self) -> Option<i32> {
@@ -55,6 +100,18 @@ impl HostLoad {
     }
 }
 
+/// A file of procfs.
+fn text(proc: &Path, file: &str) -> Option<String> {
+    String::from_utf8(read_plain(&proc.join(file), LIMIT).ok()?).ok()
+}
+
+/// Hundredths of a number with two decimals.
+fn centi(number: &str) -> Option<u64> {
+    let (whole, hundredths) = number.split_once('.')?;
+    let whole = whole.parse::<u64>().ok()?.checked_mul(100)?;
+    whole.checked_add(hundredths.get(..2)?.parse().ok()?)
+}
+
 /// A line of `/proc/meminfo` in KiB.
 pub fn kib(text: &str, key: &str) -> Option<u64> {
     let rest = text
@@ -65,13 +122,12 @@ pub fn kib(text: &str, key: &str) -> Option<u64> {
 
 fn jiffies(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let values: Vec<u64> = line
-        .split_whitespace()
-        .filter_map(|v| v.parse().ok())
-        .take(8)
-        .collect();
-    let idle = values.get(3)? + values.get(4)?;
-    let total: u64 = values.iter().sum();
+    let values = line.split_whitespace().take(8).map(|v| v.parse().ok());
+    let values = values.collect::<Option<Vec<u64>>>()?;
+    let idle = values.get(3)?.checked_add(*values.get(4)?)?;
+    let total = values
+        .iter()
+        .try_fold(0u64, |sum, value| sum.checked_add(*value))?;
     Some((total.checked_sub(idle)?, total))
 }
 
@@ -97,18 +153,23 @@ impl Collector for HostLoad {
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
         let load1 = self.text("loadavg").and_then(|text| {
-            let (whole, hundredths) = text.split_whitespace().next()?.split_once('.')?;
-            let centi = whole.parse::<i32>().ok()?.checked_mul(100)? + hundredths.parse::<i32>().ok()?;
-            Some((centi + 5) / 10 * 10)
+            let centi = centi(text.split_whitespace().next()?)?;
+            i32::try_from(centi.checked_add(5)? / 10 * 10).ok()
         });
-        Ok(Collected::whole(Content::Load(Load {
+        let observed = self.fine().await?;
+        let content = Content::Load(Load {
             cpu_percent: self.cpu_percent(),
             memory_percent: self.memory_percent(),
             load1_centi: load1,
             cpu_pressure_percent: self.pressure("cpu"),
             memory_pressure_percent: self.pressure("memory"),
             io_pressure_percent: self.pressure("io"),
-        })))
+        });
+        Ok(Collected {
+            content,
+            gaps: Vec::new(),
+            observed,
+        })
     }
 }
 
@@ -119,6 +180,11 @@ mod tests {
     #[test]
     fn load_is_read_from_procfs_in_coarse_steps() {
         assert_eq!(jiffies("cpu  10 0 10 70 10 0 0 0 0 0\ncpu0 1\n"), Some((20, 100)));
+        let overflow = "cpu  18446744073709551615 1 1 1 1 1 1 1\n";
+        assert_eq!(
+            (jiffies(overflow), jiffies("cpu 1"), centi("-1.00")),
+            (None, None, None)
+        );
         assert_eq!(
             kib("MemTotal:  1000 kB\nMemAvailable: 400 kB\n", "MemAvailable"),
             Some(400)

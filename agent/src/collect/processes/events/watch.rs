@@ -1,0 +1,172 @@
+//! What the events say: how many there were, and when a scan would find something new. Pure.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use safetytwin_crds::item::observed::ProcessEvents;
+
+use super::{Event, EventSource};
+use crate::collect::steady::Steady;
+
+/// Most processes that are waited for; beyond it the scan finds them.
+const WAITED: usize = 16 * 1024;
+/// A scan finds a process old enough this much after the event: start times have the grain of a tick.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// Counts events and knows which processes reach the age at which something is to be published.
+pub struct Watch {
+    min_age: Duration,
+    /// Processes that are published.
+    listed: HashSet<i32>,
+    /// When a process is old enough, or absent long enough; and the same in that order.
+    due: HashMap<i32, Instant>,
+    order: BTreeSet<(Instant, i32)>,
+    started: u64,
+    executed: u64,
+    ended: u64,
+    lost: u64,
+    steady: Steady,
+}
+
+impl Watch {
+    /// Nothing was heard yet.
+    pub fn new(min_age: Duration) -> Self {
+        Self {
+            min_age,
+            listed: HashSet::new(),
+            due: HashMap::new(),
+            order: BTreeSet::new(),
+            started: 0,
+            executed: 0,
+            ended: 0,
+            lost: 0,
+            steady: Steady::default(),
+        }
+    }
+
+    /// These processes are published now.
+    pub fn publish(&mut self, pids: impl Iterator<Item = i32>) {
+        self.listed = pids.collect();
+    }
+
+    /// Takes in an event.
+    pub fn note(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Started(pid) => {
+                self.started += 1;
+                self.wait(pid, now);
+            }
+            Event::Executed(pid) => {
+                self.executed += 1;
+                self.wait(pid, now);
+            }
+            Event::Ended(pid) => {
+                self.ended += 1;
+                self.forget(pid);
+                // It leaves when it was absent for as long.
+                if self.listed.contains(&pid) {
+                    self.wait(pid, now);
+                }
+            }
+            Event::Lost => self.lost += 1,
+        }
+    }
+
+    fn wait(&mut self, pid: i32, now: Instant) {
+        self.forget(pid);
+        if self.due.len() < WAITED {
+            let at = now + self.min_age + MARGIN;
+            self.due.insert(pid, at);
+            self.order.insert((at, pid));
+        }
+    }
+
+    fn forget(&mut self, pid: i32) {
+        if let Some(at) = self.due.remove(&pid) {
+            self.order.remove(&(at, pid));
+        }
+    }
+
+    /// When the next scan would find something new.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Forgets what a scan at `now` has found.
+    pub fn scanned(&mut self, now: Instant) {
+        while let Some((_, pid)) = self.order.first().copied().filter(|(at, _)| *at <= now) {
+            self.forget(pid);
+        }
+    }
+
+    /// What was heard from `source`, for the `observed` section.
+    pub fn told(&mut self, source: &dyn EventSource) -> ProcessEvents {
+        let numbers = [
+            ("started", self.started),
+            ("executed", self.executed),
+            ("ended", self.ended),
+            ("lost", self.lost),
+        ];
+        let [started, executed, ended, lost] = numbers.map(|(key, n)| self.steady.hold(key, n));
+        self.steady.end();
+        ProcessEvents {
+            source: source.name().to_owned(),
+            reason: source.why(),
+            started,
+            executed,
+            ended,
+            lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ScanOnly;
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn what_ends_early_is_counted_and_causes_no_scan() {
+        let (mut watch, now) = (Watch::new(AGE), Instant::now());
+        for pid in 1..=500 {
+            watch.note(Event::Started(pid), now);
+            watch.note(Event::Executed(pid), now);
+            watch.note(Event::Ended(pid), now + Duration::from_millis(5));
+        }
+        assert_eq!(watch.next_due(), None);
+        let told = watch.told(&ScanOnly("a test".into()));
+        assert_eq!(
+            (told.started, told.executed, told.ended, told.lost),
+            (500, 500, 500, 0)
+        );
+    }
+
+    #[test]
+    fn a_scan_is_due_when_a_process_is_old_enough_and_when_a_listed_one_is_long_gone() {
+        let (mut watch, now) = (Watch::new(AGE), Instant::now());
+        watch.note(Event::Started(7), now);
+        watch.note(Event::Executed(7), now + Duration::from_secs(1));
+        let due = watch.next_due().unwrap();
+        assert_eq!(due, now + Duration::from_secs(31) + MARGIN);
+        watch.scanned(due);
+        assert_eq!(watch.next_due(), None);
+        watch.note(Event::Ended(7), due);
+        assert_eq!(watch.next_due(), None, "it was not listed");
+        watch.publish([7].into_iter());
+        watch.note(Event::Ended(7), due);
+        assert_eq!(watch.next_due(), Some(due + AGE + MARGIN));
+    }
+
+    #[test]
+    fn a_storm_of_processes_is_bounded() {
+        let (mut watch, now) = (Watch::new(AGE), Instant::now());
+        for pid in 0..100_000 {
+            watch.note(Event::Started(pid), now);
+        }
+        assert_eq!((watch.due.len(), watch.order.len()), (WAITED, WAITED));
+        watch.scanned(now + AGE * 2);
+        assert_eq!((watch.due.len(), watch.order.len()), (0, 0));
+    }
+}

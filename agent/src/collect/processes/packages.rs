@@ -1,0 +1,133 @@
+//! Which package a listed process's executable comes from: dpkg's file lists, read when an executable
+//! is listed for the first time or packages changed.
+
+use std::collections::HashMap;
+
+use safetytwin_crds::item::{ProcessItem, Text};
+
+use crate::hostroot::HostRoot;
+
+const INFO: &str = "/var/lib/dpkg/info";
+const LIST_LIMIT: u64 = 32 * 1024 * 1024;
+/// Where packages put executables; what lies elsewhere is of no package.
+const PLACES: [&str; 6] = ["/usr/", "/bin/", "/sbin/", "/lib", "/opt/", "/etc/"];
+/// The same of a hundred thousand executables is not worth remembering.
+const REMEMBERED: usize = 4096;
+
+/// Owners of executables.
+#[derive(Debug, Default)]
+pub struct Packages {
+    read_at: Option<(i64, u64)>,
+    owners: HashMap<String, Option<String>>,
+}
+
+impl Packages {
+    /// The packages of the executables of `items`, by key of the item.
+    pub fn of<'a>(
+        &mut self,
+        root: &HostRoot,
+        items: impl Iterator<Item = &'a ProcessItem> + Clone,
+    ) -> HashMap<String, String> {
+        let modified = root.modified(INFO);
+        if modified != self.read_at || self.owners.len() > REMEMBERED {
+            self.owners.clear();
+            self.read_at = modified;
+        }
+        let missing: Vec<String> = items
+            .clone()
+            .filter_map(executable)
+            .filter(|path| !self.owners.contains_key(path))
+            .collect();
+        if modified.is_some() && !missing.is_empty() {
+            self.look_for(root, missing);
+        }
+        let owned = items.filter_map(|item| {
+            let owner = self.owners.get(&executable(item)?)?.clone()?;
+            Some((item.key.clone(), owner))
+        });
+        owned.collect()
+    }
+
+    fn look_for(&mut self, root: &HostRoot, missing: Vec<String>) {
+        self.owners.extend(missing.into_iter().map(|path| (path, None)));
+        for file in root.list(INFO).unwrap_or_default() {
+            let Some(package) = file.to_str().and_then(|f| f.strip_suffix(".list")) else {
+                continue;
+            };
+            let name = package.split_once(':').map_or(package, |(name, _)| name);
+            let bytes = root.read(&format!("{INFO}/{package}.list"), LIST_LIMIT);
+            for line in String::from_utf8_lossy(&bytes.unwrap_or_default()).lines() {
+                if let Some(owner @ None) = self.owners.get_mut(line) {
+                    *owner = Some(name.to_owned());
+                } else if !line.starts_with("/usr/")
+                    && let Some(owner @ None) = self.owners.get_mut(&format!("/usr{line}"))
+                {
+                    // `/bin` is `/usr/bin` on merged systems; lists name either.
+                    *owner = Some(name.to_owned());
+                }
+            }
+        }
+    }
+}
+
+/// The path of an executable that may be a package's.
+fn executable(item: &ProcessItem) -> Option<String> {
+    let path = item.executable.as_ref().map(Text::lossy)?;
+    let place = PLACES.iter().any(|place| path.starts_with(place));
+    (place && !item.executable_gone).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::planted::{Fake, collected};
+    use super::*;
+    use crate::collect::Content;
+
+    fn items(executables: &[&str]) -> Vec<ProcessItem> {
+        let fakes: Vec<Fake> = executables
+            .iter()
+            .map(|path| {
+                let mut fake = Fake::of(&["x"]);
+                fake.executable = (*path).to_owned();
+                fake
+            })
+            .collect();
+        match collected(&fakes).content {
+            Content::Processes(items) => items,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_executable_is_its_packages_under_either_name_of_a_merged_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let info = dir.path().join("var/lib/dpkg/info");
+        std::fs::create_dir_all(&info).unwrap();
+        std::fs::write(info.join("coreutils.list"), "/.\n/bin\n/bin/sleep\n").unwrap();
+        std::fs::write(info.join("redis:amd64.list"), "/usr/bin/redis-server\n").unwrap();
+        let root = HostRoot::new(dir.path(), "/proc", "/sys");
+        let mut packages = Packages::default();
+        let items = items(&[
+            "/usr/bin/sleep",
+            "/usr/bin/redis-server",
+            "/usr/bin/mine",
+            "/home/x/redis-server",
+            "/usr/bin/redis-server (deleted)",
+        ]);
+        let mut found: Vec<String> = packages.of(&root, items.iter()).into_values().collect();
+        found.sort();
+        assert_eq!(found, ["coreutils", "redis"]);
+        // It is installed later.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(info.join("mine.list"), "/usr/bin/mine\n").unwrap();
+        assert_eq!(packages.of(&root, items.iter()).len(), 3);
+    }
+
+    #[test]
+    fn without_a_package_database_no_owner_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(dir.path(), "/proc", "/sys");
+        let items = items(&["/usr/bin/sleep"]);
+        assert!(Packages::default().of(&root, items.iter()).is_empty());
+    }
+}
