@@ -5,7 +5,6 @@ mod formats;
 mod ordinary;
 mod secrets;
 
-use safetytwin_crds::item::container::Engine;
 use safetytwin_crds::section::{Encoding, SectionName, SectionState};
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use self::formats::{COMMANDS, TEXTS};
 use self::secrets::Secrets;
 use crate::assemble::Assembler;
 use crate::collect::board::Board;
-use crate::collect::containers::item::container;
+use crate::collect::containers::tests::inspected::of_docker;
 use crate::collect::processes::tests::planted as processes;
 use crate::collect::units::tests::planted as units;
 use crate::collect::{Collected, Content};
@@ -181,7 +180,8 @@ fn path(planted: &Planted) -> Sources {
         )],
         containers: vec![
             json!({"Config": {"Image": format!("web:{}@r.example/web:1", planted.text), "WorkingDir": dir,
-            "Labels": {planted.text.clone(): "x"}}, "Mounts": [{"Type": "bind", "Source": dir, "Destination": "/x", "RW": true}]}),
+            "Labels": {planted.text.clone(): "x"}}, "HostConfig": {"Tmpfs": {dir.clone(): ""}, "SecurityOpt": [format!("apparmor={}", planted.text)],
+            "LogConfig": {"Type": "json-file", "Config": {"tag": planted.text}}, "Sysctls": {"net.x": planted.text}}, "Mounts": [{"Type": "bind", "Source": dir, "Destination": "/x", "RW": true}]}),
         ],
         processes: vec![fake, named],
     }
@@ -197,9 +197,7 @@ fn published(sources: Sources) -> String {
         .map(|(number, details)| {
             let mut details = details.clone();
             details["Name"] = json!(format!("/c{number}"));
-            container(Engine::Docker, &serde_json::from_value(details).unwrap(), None)
-                .unwrap()
-                .unwrap()
+            of_docker(&details.to_string(), "{}")
         })
         .collect();
     let units = Content::Units {

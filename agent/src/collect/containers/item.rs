@@ -2,28 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{ContainerInspectResponse, HostConfig, ImageConfig, MountPoint, PortBinding};
+use bollard::models::{
+    ContainerInspectResponse, HostConfig, ImageConfig, ImageInspect, MountPoint, PortBinding,
+};
 use safetytwin_crds::item::container::{ContainerItem, Engine, Mount, PortMapping};
 use safetytwin_crds::item::observed::ObservedContainer;
+use safetytwin_crds::item::unit::Account;
 use safetytwin_crds::item::{RunClass, Text};
 use safetytwin_crds::names::ContainerName;
 
-use super::health;
+use super::others::Others;
+use super::{health, options};
 use crate::redact;
 
-/// The item; none for Podman's infrastructure containers. The error names a container that is
-/// refused and why.
-pub fn container(
-    engine: Engine,
-    details: &ContainerInspectResponse,
-    image: Option<&ImageConfig>,
-) -> Result<Option<ContainerItem>, String> {
+/// A container as its engine shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inspected<'a> {
+    /// The engine.
+    pub engine: Engine,
+    /// The user that owns a rootless engine.
+    pub user: Option<&'a Account>,
+    /// The container.
+    pub details: &'a ContainerInspectResponse,
+    /// Its image; none when that is gone.
+    pub image: Option<&'a ImageInspect>,
+    /// The engine's containers together.
+    pub others: &'a Others,
+}
+
+/// The item. The error names a container that is refused and why.
+pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
+    let Inspected {
+        engine,
+        details,
+        others,
+        ..
+    } = seen;
     let name = details
         .name
         .as_deref()
         .unwrap_or_default()
         .trim_start_matches('/');
     let name: ContainerName = name.parse().map_err(|error| format!("{error}"))?;
+    let image = seen.image.and_then(|image| image.config.as_ref());
     let empty_config = bollard::models::ContainerConfig::default();
     let config = details.config.as_ref().unwrap_or(&empty_config);
     let empty_host = HostConfig::default();
@@ -41,7 +62,7 @@ pub fn container(
     let image_name = redact::image(config.image.as_deref().unwrap_or_default());
     let labels = labels(config, image, &mut redactions);
     redactions += image_name.count;
-    Ok(Some(ContainerItem {
+    Ok(ContainerItem {
         engine,
         run: run_class(details),
         image: image_name.text,
@@ -51,7 +72,7 @@ pub fn container(
         environment_names: environment(config.env.as_deref(), image.and_then(|i| i.env.as_deref())),
         ports: ports(host),
         mounts: mounts(details.mounts.as_deref().unwrap_or_default()),
-        network_mode: network_mode(host),
+        network_mode: network_mode(host, others),
         networks: networks(details, &name),
         restart_policy: restart_policy(host),
         memory_bytes: host.memory.unwrap_or(0),
@@ -63,12 +84,13 @@ pub fn container(
         health_check,
         log_driver: log_driver(host),
         labels,
-        rootless_user: None,
+        rootless_user: seen.user.cloned(),
+        options: options::options(engine, details, seen.image, others, &mut redactions),
         entrypoint,
         command,
         redactions,
         name,
-    }))
+    })
 }
 
 /// Words that are not the image's, redacted.
@@ -145,7 +167,7 @@ fn label(key: &str, value: &str, redactions: &mut u32) -> (String, String) {
     (name.text, text.text)
 }
 
-/// Where the log goes, unless it is what engines do by themselves. Its options may hold secrets: they are not read.
+/// Where the log goes, unless it is what engines do by themselves.
 fn log_driver(host: &HostConfig) -> String {
     let driver = host
         .log_config
@@ -214,6 +236,8 @@ fn mounts(points: &[MountPoint]) -> Vec<Mount> {
             target: redact::text(point.destination.as_deref().unwrap_or_default()).text,
             source: redact::text(source.as_deref().unwrap_or_default()).text,
             read_only: point.rw == Some(false),
+            propagation: differing_from(&point.propagation, &["rprivate", "private"]),
+            driver: differing_from(&point.driver, &["local"]),
             kind,
         }
     };
@@ -222,10 +246,17 @@ fn mounts(points: &[MountPoint]) -> Vec<Mount> {
     mounts
 }
 
-fn network_mode(host: &HostConfig) -> String {
+/// A setting that is not one of the usual ones, redacted; empty when it is.
+fn differing_from(own: &Option<String>, usual: &[&str]) -> String {
+    let own = own.as_deref().filter(|own| !usual.contains(own));
+    own.map(|own| redact::text(own).text).unwrap_or_default()
+}
+
+fn network_mode(host: &HostConfig, others: &Others) -> String {
     match host.network_mode.as_deref() {
         None | Some("" | "default") => "bridge".to_owned(),
-        Some(mode) => mode.to_owned(),
+        Some(mode) if others.is_pods(mode) => "pod".to_owned(),
+        Some(mode) => others.mode(mode),
     }
 }
 
@@ -276,6 +307,19 @@ mod tests {
         serde_json::from_str(text).unwrap()
     }
 
+    fn item(
+        details: &ContainerInspectResponse,
+        image: Option<&ImageInspect>,
+    ) -> Result<ContainerItem, String> {
+        container(Inspected {
+            engine: Engine::Docker,
+            user: None,
+            details,
+            image,
+            others: &Others::default(),
+        })
+    }
+
     #[test]
     fn an_inspected_container_becomes_an_item_without_values_of_its_environment() {
         let details = inspect(
@@ -287,13 +331,8 @@ mod tests {
               "PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"},{"HostIp":"","HostPort":"70000"}]}},
             "Mounts":[{"Type":"volume","Name":"data","Source":"/x","Destination":"/d","RW":false}]}"#,
         );
-        let image = ImageConfig {
-            env: Some(vec!["PATH=/bin".into()]),
-            ..ImageConfig::default()
-        };
-        let item = container(Engine::Docker, &details, Some(&image))
-            .unwrap()
-            .unwrap();
+        let image = serde_json::from_str(r#"{"Config":{"Env":["PATH=/bin"]}}"#).unwrap();
+        let item = item(&details, Some(&image)).unwrap();
         assert_eq!(item.environment_names, ["DB_PASSWORD"]);
         assert_eq!(
             (item.run, item.redactions, item.cpu_milli),
@@ -311,7 +350,7 @@ mod tests {
     fn a_container_with_a_hostile_name_is_refused_by_name() {
         for name in ["/-v", "/$(reboot)", "/", "/a b"] {
             let details = inspect(&format!(r#"{{"Name":"{name}"}}"#));
-            assert!(container(Engine::Docker, &details, None).is_err(), "{name}");
+            assert!(item(&details, None).is_err(), "{name}");
         }
     }
 }
