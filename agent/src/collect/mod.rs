@@ -17,6 +17,7 @@ pub mod containers;
 pub mod load;
 pub mod machine;
 pub mod processes;
+pub mod runit;
 pub mod runner;
 pub mod units;
 
@@ -171,6 +172,7 @@ pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
     let pids = processes::MainPids::default();
     vec![
         Box::new(units::Units::new(settings, bus.clone(), pids.clone())),
+        Box::new(runit::Runit::new(settings)),
         Box::new(containers::Containers::new(settings, bus)),
         Box::new(processes::Processes::new(settings, pids)),
         Box::new(machine::MachineFacts::new(settings)),

@@ -17,7 +17,8 @@ use safetytwin_crds::item::{Observed, ProcessItem, Text};
 use safetytwin_crds::section::SectionName;
 
 use self::helper::Helper;
-use self::table::{Owner, Stat};
+use self::table::Owner;
+pub(super) use self::table::Stat;
 use super::accounts::Accounts;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, ReadError, read_plain};
