@@ -10,10 +10,12 @@ mod faults;
 mod following;
 mod guest;
 mod hostile;
+mod inspected;
 mod outages;
 mod reaching;
 mod refusals;
 mod restoring;
+mod runit;
 #[path = "../sentences/mod.rs"]
 mod sentences;
 mod world;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         reaching::SENTENCES,
         agreeing::SENTENCES,
         containers::SENTENCES,
+        inspected::SENTENCES,
+        runit::SENTENCES,
         hostile::SENTENCES,
         faults::SENTENCES,
         outages::SENTENCES,
