@@ -213,6 +213,13 @@ mod tests {
         };
         let user = |id: u32| format!(r#","rootlessUser":{{"name":"u","id":{id}}}"#);
         let ids = [of(""), of(&user(1000)), of(&user(1001))].map(|item| item.id().to_string());
-        assert_eq!(ids, ["container/podman:web", "container/podman:1000:web", "container/podman:1001:web"]);
+        assert_eq!(
+            ids,
+            [
+                "container/podman:web",
+                "container/podman:1000:web",
+                "container/podman:1001:web"
+            ]
+        );
     }
 }
