@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use bollard::models::ContainerInspectResponse;
 use safetytwin_crds::item::RunClass;
-use safetytwin_crds::item::container::Engine;
 use safetytwin_crds::names::{ContainerName, UnitName};
 use serde_json::Value;
 use zbus::{OwnedVariant, Variant};
@@ -112,7 +111,7 @@ pub fn container(bytes: &[u8]) {
     let labels = config.labels.get_or_insert_default();
     labels.insert("note".into(), format!("see {TOKEN}"));
     config.cmd.get_or_insert_default().push(format!("--with={TOKEN}"));
-    if let Ok(Some(item)) = item::container(Engine::Docker, &details, None, &redactor()) {
+    if let Ok(item) = item::alone(&details, &redactor()) {
         item::observed(&item, &details);
         let text = serde_json::to_string(&item).unwrap_or_default();
         // The rest of the input may hold the same token where nothing looks.

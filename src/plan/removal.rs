@@ -150,7 +150,7 @@ fn is_missing(items: &HostItems, id: &ItemId) -> bool {
 fn could_be(refused: &RefusedItem, id: &ItemId) -> bool {
     let name = id.name.as_str();
     let bare = match id.kind {
-        ItemKind::Container => name.split_once(':').map_or(name, |(_, name)| name),
+        ItemKind::Container => name.rsplit_once(':').map_or(name, |(_, name)| name),
         ItemKind::Unit | ItemKind::Process => name,
     };
     refused.name.starts_with("item ") || refused.name == printable(bare, 80)

@@ -96,6 +96,7 @@ pub(crate) fn container(name: &str) -> ContainerItem {
         privileged: false,
         labels: Default::default(),
         rootless_user: None,
+        options: Default::default(),
     }
 }
 

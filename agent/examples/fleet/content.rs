@@ -84,6 +84,10 @@ impl Host {
                 key: process.key.clone(),
                 pid,
                 start_ticks: 41_000,
+                parent_pid: 1,
+                cpu_ticks: Some(100),
+                resident_pages: Some(1_000),
+                package: None,
             });
         let observed = Observed {
             processes: observed.collect(),
@@ -291,6 +295,7 @@ fn machine() -> (Machine, MachineSummary) {
             sockets: 1,
             cores: 4,
             threads: 8,
+            ..Cpu::default()
         },
         memory_bytes: 16 << 30,
         disks: vec![Disk {
@@ -298,12 +303,14 @@ fn machine() -> (Machine, MachineSummary) {
             size_bytes: 100 << 30,
             rotational: false,
             mountpoints: vec!["/".into()],
+            ..Disk::default()
         }],
         interfaces: vec![Interface {
             name: "ens3".into(),
             mac: "52:54:00:12:34:56".into(),
             mtu: 1500,
             addresses: vec!["10.0.0.9/24".into()],
+            ..Interface::default()
         }],
         ..Machine::default()
     };

@@ -13,9 +13,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use safetytwin_agent::collect::board::Board;
+use safetytwin_agent::collect::optin::Chosen;
 use safetytwin_agent::hostroot::HostRoot;
 use safetytwin_agent::publish::Publisher;
 use safetytwin_agent::publish::api::ClusterApi;
+use safetytwin_agent::redact::Redactor;
 use safetytwin_agent::settings::{HelperSlot, Level, SelfTest, Settings};
 use safetytwin_crds::hoststate::Source;
 use safetytwin_crds::names::HostName;
@@ -113,6 +115,8 @@ async fn run(entry: Entry, mut config: Config, interval: Duration, change_beats:
         host: entry.name.clone(),
         source: Source::Enrolled,
         root: HostRoot::new("/", &proc, "/sys"),
+        redactor: Redactor::default(),
+        opt_in: Chosen::default(),
         dbus_socket: PathBuf::new(),
         docker_socket: PathBuf::new(),
         podman_socket: PathBuf::new(),

@@ -18,6 +18,7 @@ pub mod load;
 pub mod machine;
 pub mod optin;
 pub mod processes;
+pub mod runit;
 pub mod runner;
 pub mod steady;
 pub mod units;
@@ -179,6 +180,7 @@ pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
     let pids = processes::MainPids::default();
     let mut collectors: Vec<Box<dyn Collector>> = vec![
         Box::new(units::Units::new(settings, bus.clone(), pids.clone())),
+        Box::new(runit::Runit::new(settings)),
         Box::new(containers::Containers::new(settings, bus)),
         Box::new(processes::Processes::new(settings, pids)),
         Box::new(machine::MachineFacts::new(settings)),

@@ -1,7 +1,6 @@
 //! A secret that changes is a change of its item, without being told.
 
 use safetytwin_crds::digest::Digest;
-use safetytwin_crds::item::container::Engine;
 use safetytwin_crds::machineid::MachineId;
 use serde_json::json;
 
@@ -75,8 +74,7 @@ fn every_placeholder_of_a_container_is_counted() {
     });
     let redactor = Redactor::keyed(MACHINE_ID.parse().unwrap());
     let details = serde_json::from_value(details).unwrap();
-    let item = crate::collect::containers::item::container(Engine::Docker, &details, None, &redactor);
-    let item = item.unwrap().unwrap();
+    let item = crate::collect::containers::item::alone(&details, &redactor).unwrap();
     let text = serde_json::to_string(&item).unwrap();
     let shown = text.matches("<redacted:").count() + text.matches("redacted-").count();
     assert_eq!(

@@ -203,7 +203,8 @@ fn path(planted: &Planted) -> Sources {
         units: vec![service(format!("WorkingDirectory={dir}\nExecStart={dir}/a\n"))],
         containers: vec![
             json!({"Config": {"Image": format!("web:{}@r.example/web:1", planted.text), "WorkingDir": dir,
-            "Labels": {planted.text.clone(): "x"}}, "Mounts": [{"Type": "bind", "Source": dir, "Destination": "/x", "RW": true}]}),
+            "Labels": {planted.text.clone(): "x"}}, "HostConfig": {"Tmpfs": {dir.clone(): ""}, "SecurityOpt": [format!("apparmor={}", planted.text)],
+            "LogConfig": {"Type": "json-file", "Config": {"tag": planted.text}}, "Sysctls": {"net.x": planted.text}}, "Mounts": [{"Type": "bind", "Source": dir, "Destination": "/x", "RW": true}]}),
         ],
         processes: vec![fake, named, model],
         messages: vec![format!("failed to open {dir}/a: no such file")],

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use safetytwin_crds::hoststate::Source;
 use safetytwin_crds::item::Observed;
-use safetytwin_crds::item::container::Engine;
 use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::section::{Encoding, SectionName, SectionState};
 use serde_json::json;
@@ -58,9 +57,7 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
             details["Name"] = json!(format!("/c{number}"));
         }
         let details = serde_json::from_value(details).unwrap();
-        let item = item::container(Engine::Docker, &details, None, redactor)
-            .unwrap()
-            .unwrap();
+        let item = item::alone(&details, redactor).unwrap();
         observed.containers.push(item::observed(&item, &details));
         containers.push(item);
     }
@@ -133,6 +130,7 @@ fn settings(redactor: &Redactor) -> Settings {
         source: Source::Node,
         root: HostRoot::new(&nowhere, &nowhere, &nowhere),
         redactor: redactor.clone(),
+        opt_in: Default::default(),
         dbus_socket: nowhere.clone(),
         docker_socket: nowhere.clone(),
         podman_socket: nowhere.clone(),

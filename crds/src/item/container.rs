@@ -1,5 +1,7 @@
 //! Containers of Docker and Podman.
 
+mod options;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -8,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::unit::Account;
 use super::{ItemId, ItemKind, RunClass, Text};
 use crate::names::ContainerName;
+
+use self::options::unset;
+pub use self::options::{ContainerOptions, Pod, StaticAddress, Ulimit};
 
 /// A container engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -104,15 +109,28 @@ pub struct ContainerItem {
     /// The user on the host that owns a rootless engine; absent for root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootless_user: Option<Account>,
+    /// What else it is started with.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub options: ContainerOptions,
 }
 
 impl ContainerItem {
-    /// Identity of the item.
+    /// Identity of the item: `engine:name`, with a user's id in between for a rootless engine,
+    /// because each user's engine has names of its own.
     pub fn id(&self) -> ItemId {
+        let engine = self.engine.command();
         ItemId {
             kind: ItemKind::Container,
-            name: format!("{}:{}", self.engine.command(), self.name),
+            name: match self.rootless_uid() {
+                Some(uid) => format!("{engine}:{uid}:{}", self.name),
+                None => format!("{engine}:{}", self.name),
+            },
         }
+    }
+
+    /// The id of the user that owns a rootless engine.
+    pub fn rootless_uid(&self) -> Option<u32> {
+        self.rootless_user.as_ref()?.id
     }
 }
 
@@ -152,7 +170,7 @@ pub struct PortMapping {
 }
 
 /// A mount of a container.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
     /// Path inside the container.
@@ -164,4 +182,44 @@ pub struct Mount {
     /// Mounted read-only.
     #[serde(default)]
     pub read_only: bool,
+    /// Propagation of a bind, when it is not private: `rshared`, `rslave`, `shared`, `slave`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub propagation: String,
+    /// Driver of a volume, when it is not `local`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub driver: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::canonical_json;
+
+    #[test]
+    fn content_of_an_agent_without_options_reads_and_is_written_as_it_was() {
+        let old = r#"{"cpuMilli":0,"engine":"podman","image":"a","imageId":"","memoryBytes":0,"mounts":[{"kind":"bind","readOnly":false,"source":"/a","target":"/b"}],"name":"web","networkMode":"bridge","privileged":false,"redactions":0,"restartPolicy":"no","run":"Up"}"#;
+        let item: ContainerItem = serde_json::from_str(old).unwrap();
+        assert_eq!(item.options, ContainerOptions::default());
+        assert_eq!(canonical_json(&item).unwrap(), old.as_bytes());
+    }
+
+    #[test]
+    fn containers_of_two_users_and_of_root_are_three_items() {
+        let of = |user: &str| -> ContainerItem {
+            serde_json::from_str(&format!(
+                r#"{{"engine":"podman","image":"a","imageId":"","name":"web","networkMode":"","restartPolicy":"no","run":"Up"{user}}}"#
+            ))
+            .unwrap()
+        };
+        let user = |id: u32| format!(r#","rootlessUser":{{"name":"u","id":{id}}}"#);
+        let ids = [of(""), of(&user(1000)), of(&user(1001))].map(|item| item.id().to_string());
+        assert_eq!(
+            ids,
+            [
+                "container/podman:web",
+                "container/podman:1000:web",
+                "container/podman:1001:web"
+            ]
+        );
+    }
 }

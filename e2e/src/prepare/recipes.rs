@@ -71,6 +71,9 @@ pub fn node(control_plane: &ControlPlane) -> Result<Recipe> {
         "containernetworking-plugins",
         "cron",
         "runc",
+        // Another service manager beside systemd; and what a user's Podman maps its users by.
+        "runit",
+        "uidmap",
     ];
     Ok(Recipe {
         name: "node",

@@ -12,11 +12,13 @@ mod faults;
 mod following;
 mod guest;
 mod hostile;
+mod inspected;
 mod measuring;
 mod outages;
 mod reaching;
 mod refusals;
 mod restoring;
+mod runit;
 mod secrets;
 mod sections;
 #[path = "../sentences/mod.rs"]
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
         measuring::SENTENCES,
         counting::SENTENCES,
         containers::SENTENCES,
+        inspected::SENTENCES,
+        runit::SENTENCES,
         hostile::SENTENCES,
         secrets::SENTENCES,
         faults::SENTENCES,

@@ -22,6 +22,9 @@ const POD_NAME: &str = "k8s_";
 /// Prefixes of the units that we make for processes and containers.
 const OUR_UNITS: &[&str] = &["twin-process-", "twin-container-"];
 
+/// Debian's unit of runsvdir: beside our units for its services it would run them a second time.
+const RUNIT: &str = "runit.service";
+
 /// Whether a unit goes into the twin.
 pub fn unit(item: &UnitItem, spec: &DigitalTwinSpec) -> Result<(), Refusal> {
     check_type(item)?;
@@ -35,6 +38,12 @@ pub fn unit(item: &UnitItem, spec: &DigitalTwinSpec) -> Result<(), Refusal> {
         return Err(Refusal::new(
             Reason::UserManager,
             "service managers of users are not replicated yet",
+        ));
+    }
+    if name == RUNIT {
+        return Err(Refusal::new(
+            Reason::Excluded,
+            "the twin runs runit's services one by one, as runit-NAME.service",
         ));
     }
     check_origin(item)?;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use safetytwin_crds::item::Text;
-use safetytwin_crds::item::container::{HealthCheck, Mount, PortMapping};
+use safetytwin_crds::item::container::{ContainerOptions, HealthCheck, Mount, PortMapping};
 use safetytwin_crds::item::unit::Origin;
 
 use super::*;
@@ -106,10 +106,16 @@ prop_compose! {
         item.networks = [(network, vec![alias.clone()])].into();
         item.labels = [(label, target.clone())].into();
         (item.memory_bytes, item.cpu_milli, item.privileged) = (number, number.wrapping_neg(), flag);
+        item.options = ContainerOptions {
+            hostname: alias.clone(), stop_signal: target.clone(), dns: vec![source.clone()], extra_hosts: vec![alias.clone()],
+            sysctls: [(source.clone(), target.clone())].into(), tmpfs: [(target.clone(), source.clone())].into(),
+            pids_limit: number, memory_swap_bytes: number, stop_timeout_seconds: Some(number), restart_max_retries: number,
+            ..ContainerOptions::default()
+        };
         item.cap_add = vec![alias];
         item.ports = vec![PortMapping { container_port: port, protocol: user, host_ip: source.clone(), host_port: port }];
         item.mounts = ["volume", "tmpfs", "bind"].iter().map(|kind| Mount {
-            target: target.clone(), kind: (*kind).into(), source: source.clone(), read_only: flag,
+            target: target.clone(), kind: (*kind).into(), source: source.clone(), read_only: flag, ..Mount::default()
         }).collect();
         item
     }
@@ -239,7 +245,7 @@ fn what_a_container_may_not_have_is_left_out_and_listed() {
                 target: target.into(),
                 kind: "bind".into(),
                 source: source.into(),
-                read_only: false,
+                ..Mount::default()
             }
         })
         .to_vec();

@@ -3,6 +3,7 @@
 mod apply;
 mod failures;
 mod hostile;
+mod options;
 mod oracle;
 mod removal;
 

@@ -121,6 +121,7 @@ fn systemd_accepts_every_kind_of_unit_that_is_rendered() {
         kind: "volume".into(),
         source: "data".into(),
         read_only: true,
+        ..Mount::default()
     }];
     let mut worker = process(1, &["worker: [main]", "", "--x=%h $HOME"]);
     worker.working_directory = Some(Text::from("/usr/bin"));

@@ -8,6 +8,7 @@
 //! word (`--name=web`), so that no value can be read as an option. Images are never pulled.
 
 mod options;
+mod settings;
 
 use askama::Template;
 use safetytwin_crds::item::container::Engine;
@@ -30,12 +31,27 @@ struct ContainerUnit<'a> {
     stop: String,
     remove: String,
     restart: &'a str,
+    /// Most starts within an hour.
+    starts: Option<i64>,
 }
 
-/// `twin-container-<engine of the host>-<name>.service`.
+/// `twin-container-<engine of the host>-<name>.service`; of a user's engine
+/// `twin-container-<engine>:<uid>-<name>.service`, which no name of a container can be.
 pub fn unit_name(item: &ContainerItem) -> Result<UnitName, Refusal> {
-    let name = format!("twin-container-{}-{}.service", item.engine.command(), item.name);
+    let engine = item.engine.command();
+    let name = match item.rootless_uid() {
+        Some(uid) => format!("twin-container-{engine}:{uid}-{}.service", item.name),
+        None => format!("twin-container-{engine}-{}.service", item.name),
+    };
     name.parse().map_err(|e| Refusal::invalid(format!("{e}")))
+}
+
+/// Its name in the twin, where one engine has the containers of all users.
+fn name_in_twin(item: &ContainerItem) -> String {
+    match item.rootless_uid() {
+        Some(uid) => format!("{}.user{uid}", item.name),
+        None => item.name.to_string(),
+    }
 }
 
 /// The engine that may stand in when the guest lacks the host's.
@@ -52,7 +68,8 @@ pub fn render(item: &ContainerItem, engine: Engine) -> Result<Rendered, Refusal>
     note_differences(item, engine, &mut rendered);
     let image = image(item)?;
     let lines = Lines { engine };
-    let options = options::options(item, &mut rendered)?;
+    let mut options = options::options(item, &mut rendered)?;
+    options.extend(settings::settings(item, engine, &mut rendered));
     let networks = options::networks(item, &mut rendered);
     let before = lines.before(item, image, &options, &networks);
     if before.iter().any(|line| line.len() > MAX_LINE) {
@@ -61,16 +78,18 @@ pub fn render(item: &ContainerItem, engine: Engine) -> Result<Rendered, Refusal>
             "its command line is longer than 64 KiB when escaped",
         ));
     }
-    let name = item.name.as_str();
+    let name = name_in_twin(item);
+    let stop = format!("--time={}", settings::stop_timeout(&item.options));
     let text = ContainerUnit {
-        name,
+        name: &name,
         engine: engine.command(),
         daemon: (engine == Engine::Docker).then_some("docker.service"),
         before,
-        start: lines.line("", &["start", "--attach", name]),
-        stop: lines.line("-", &["stop", "--time=20", name]),
-        remove: lines.line("-", &["rm", "--force", name]),
+        start: lines.line("", &["start", "--attach", &name]),
+        stop: lines.line("-", &["stop", &stop, &name]),
+        remove: lines.line("-", &["rm", "--force", &name]),
         restart: restart(item),
+        starts: starts(item),
     }
     .render()
     .map_err(|e| Refusal::invalid(format!("no unit: {e}")))?;
@@ -138,6 +157,12 @@ fn restart(item: &ContainerItem) -> &'static str {
     }
 }
 
+/// Starts that a limit of retries comes to, the first one included.
+fn starts(item: &ContainerItem) -> Option<i64> {
+    let retries = item.options.restart_max_retries;
+    (item.restart_policy == "on-failure" && retries > 0).then(|| retries.min(1000) + 1)
+}
+
 /// A network that the container joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Network<'a> {
@@ -173,13 +198,13 @@ impl Lines {
         options: &[String],
         networks: &[Network<'_>],
     ) -> Vec<String> {
-        let name = item.name.as_str();
-        let mut lines = vec![self.line("-", &["rm", "--force", name])];
+        let name = name_in_twin(item);
+        let mut lines = vec![self.line("-", &["rm", "--force", &name])];
         for network in networks {
             lines.push(self.line("-", &["network", "create", network.name]));
         }
         for volume in item.mounts.iter().filter(|m| m.kind == "volume") {
-            if volume.source.parse::<ContainerName>().is_ok() {
+            if volume.driver.is_empty() && volume.source.parse::<ContainerName>().is_ok() {
                 lines.push(self.line("-", &["volume", "create", &volume.source]));
             }
         }
@@ -187,7 +212,7 @@ impl Lines {
         for network in networks.iter().skip(1) {
             let mut words = vec!["network".to_owned(), "connect".to_owned()];
             words.extend(network.aliases.iter().map(|a| format!("--alias={a}")));
-            words.extend([network.name.to_owned(), name.to_owned()]);
+            words.extend([network.name.to_owned(), name.clone()]);
             lines.push(self.line("", &words));
         }
         lines
@@ -200,13 +225,16 @@ impl Lines {
         options: &[String],
         networks: &[Network<'_>],
     ) -> String {
-        let mut words = vec!["create".to_owned(), format!("--name={}", item.name)];
+        let mut words = vec!["create".to_owned(), format!("--name={}", name_in_twin(item))];
         words.push("--restart=no".into());
         words.push("--pull=never".into());
         match networks.first() {
             Some(first) => {
                 words.push(format!("--network={}", first.name));
                 words.extend(first.aliases.iter().map(|a| format!("--network-alias={a}")));
+                if item.rootless_uid().is_some() {
+                    words.push(format!("--network-alias={}", item.name));
+                }
             }
             None if item.network_mode == "none" => words.push("--network=none".into()),
             None => {}

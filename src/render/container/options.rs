@@ -223,6 +223,7 @@ fn mount_option(mount: &Mount) -> Result<String, &'static str> {
     }
     let read_only = if mount.read_only { ",readonly" } else { "" };
     match mount.kind.as_str() {
+        "volume" if !mount.driver.is_empty() => Err("its volume has a driver of its own"),
         "volume" if mount.source.parse::<ContainerName>().is_ok() => Ok(format!(
             "--mount=type=volume,source={},target={}{read_only}",
             mount.source, mount.target
@@ -245,7 +246,7 @@ pub(super) fn networks<'a>(item: &'a ContainerItem, rendered: &mut Rendered) -> 
         );
         return Vec::new();
     }
-    if mode == "none" {
+    if matches!(mode, "none" | "pod") {
         return Vec::new();
     }
     let builtin = |name: &str| matches!(name, "bridge" | "default" | "podman" | "host" | "none");

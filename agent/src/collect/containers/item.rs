@@ -2,29 +2,52 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{ContainerInspectResponse, HostConfig, ImageConfig, MountPoint, PortBinding};
+use bollard::models::{
+    ContainerInspectResponse, HostConfig, ImageConfig, ImageInspect, MountPoint, PortBinding,
+};
 use safetytwin_crds::item::container::{ContainerItem, Engine, Mount, PortMapping};
 use safetytwin_crds::item::observed::ObservedContainer;
+use safetytwin_crds::item::unit::Account;
 use safetytwin_crds::item::{RunClass, Text};
 use safetytwin_crds::names::ContainerName;
 
-use super::health;
+use super::others::Others;
+use super::{health, options};
 use crate::redact::{Redactor, Tally};
 
-/// The item; none for Podman's infrastructure containers. The error names a container that is
-/// refused and why.
-pub fn container(
-    engine: Engine,
-    details: &ContainerInspectResponse,
-    image: Option<&ImageConfig>,
-    redactor: &Redactor,
-) -> Result<Option<ContainerItem>, String> {
+/// A container as its engine shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inspected<'a> {
+    /// The engine.
+    pub engine: Engine,
+    /// The user that owns a rootless engine.
+    pub user: Option<&'a Account>,
+    /// The container.
+    pub details: &'a ContainerInspectResponse,
+    /// Its image; none when that is gone.
+    pub image: Option<&'a ImageInspect>,
+    /// The engine's containers together.
+    pub others: &'a Others,
+    /// Takes secrets out.
+    pub redactor: &'a Redactor,
+}
+
+/// The item. The error names a container that is refused and why.
+pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
+    let Inspected {
+        engine,
+        details,
+        others,
+        redactor,
+        ..
+    } = seen;
     let name = details
         .name
         .as_deref()
         .unwrap_or_default()
         .trim_start_matches('/');
     let name: ContainerName = name.parse().map_err(|error| format!("{error}"))?;
+    let image = seen.image.and_then(|image| image.config.as_ref());
     let empty_config = bollard::models::ContainerConfig::default();
     let config = details.config.as_ref().unwrap_or(&empty_config);
     let empty_host = HostConfig::default();
@@ -37,7 +60,7 @@ pub fn container(
     let of_image = image.and_then(|i| i.healthcheck.as_ref());
     let health_check = health::check(config.healthcheck.as_ref(), of_image, clean);
     let of_image = image.and_then(|i| i.env.as_deref());
-    Ok(Some(ContainerItem {
+    Ok(ContainerItem {
         engine,
         run: run_class(details),
         image: clean.image(config.image.as_deref().unwrap_or_default()),
@@ -51,7 +74,7 @@ pub fn container(
         environment_names: environment(config.env.as_deref(), of_image, clean),
         ports: ports(host),
         mounts: mounts(details.mounts.as_deref().unwrap_or_default(), clean),
-        network_mode: network_mode(host, clean),
+        network_mode: network_mode(host, others, clean),
         networks: networks(details, &name, clean),
         restart_policy: restart_policy(host),
         memory_bytes: host.memory.unwrap_or(0),
@@ -63,13 +86,27 @@ pub fn container(
         health_check,
         log_driver: log_driver(host, clean),
         labels: labels(config, image, clean),
-        rootless_user: None,
+        rootless_user: seen.user.cloned(),
+        options: options::options(engine, details, seen.image, others, clean),
         entrypoint,
         command,
         name: redactor.container_name(&name),
         // Last: it counts what stands above.
         redactions: clean.count + redactor.name(name.as_str()).count,
-    }))
+    })
+}
+
+/// The item of a container of Docker's by itself, without its image.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn alone(details: &ContainerInspectResponse, redactor: &Redactor) -> Result<ContainerItem, String> {
+    container(Inspected {
+        engine: Engine::Docker,
+        user: None,
+        details,
+        image: None,
+        others: &Others::default(),
+        redactor,
+    })
 }
 
 /// Words that are not the image's, redacted.
@@ -129,7 +166,7 @@ fn environment(own: Option<&[String]>, images: Option<&[String]>, clean: &mut Ta
     ))
 }
 
-/// Where the log goes, unless it is what engines do by themselves. Its options may hold secrets: they are not read.
+/// Where the log goes, unless it is what engines do by themselves.
 fn log_driver(host: &HostConfig, clean: &mut Tally<'_>) -> String {
     let driver = host
         .log_config
@@ -195,6 +232,8 @@ fn mounts(points: &[MountPoint], clean: &mut Tally<'_>) -> Vec<Mount> {
             target: clean.text(point.destination.as_deref().unwrap_or_default()),
             source,
             read_only: point.rw == Some(false),
+            propagation: differing_from(&point.propagation, &["rprivate", "private"], clean),
+            driver: differing_from(&point.driver, &["local"], clean),
             kind,
         }
     };
@@ -203,13 +242,17 @@ fn mounts(points: &[MountPoint], clean: &mut Tally<'_>) -> Vec<Mount> {
     mounts
 }
 
-fn network_mode(host: &HostConfig, clean: &mut Tally<'_>) -> String {
+/// A setting that is not one of the usual ones, redacted; empty when it is.
+fn differing_from(own: &Option<String>, usual: &[&str], clean: &mut Tally<'_>) -> String {
+    let own = own.as_deref().filter(|own| !usual.contains(own));
+    own.map(|own| clean.text(own)).unwrap_or_default()
+}
+
+fn network_mode(host: &HostConfig, others: &Others, clean: &mut Tally<'_>) -> String {
     match host.network_mode.as_deref() {
         None | Some("" | "default") => "bridge".to_owned(),
-        Some(mode) => match mode.split_once(':') {
-            Some((kind, other)) => format!("{kind}:{}", clean.name(other)),
-            None => clean.name(mode),
-        },
+        Some(mode) if others.is_pods(mode) => "pod".to_owned(),
+        Some(mode) => others.mode(mode, clean),
     }
 }
 
@@ -266,6 +309,20 @@ mod tests {
         serde_json::from_str(text).unwrap()
     }
 
+    fn item(
+        details: &ContainerInspectResponse,
+        image: Option<&ImageInspect>,
+    ) -> Result<ContainerItem, String> {
+        container(Inspected {
+            engine: Engine::Docker,
+            user: None,
+            details,
+            image,
+            others: &Others::default(),
+            redactor: &Redactor::default(),
+        })
+    }
+
     #[test]
     fn an_inspected_container_becomes_an_item_without_values_of_its_environment() {
         let details = inspect(
@@ -277,13 +334,8 @@ mod tests {
               "PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"},{"HostIp":"","HostPort":"70000"}]}},
             "Mounts":[{"Type":"volume","Name":"data","Source":"/x","Destination":"/d","RW":false}]}"#,
         );
-        let image = ImageConfig {
-            env: Some(vec!["PATH=/bin".into()]),
-            ..ImageConfig::default()
-        };
-        let item = container(Engine::Docker, &details, Some(&image), &Redactor::default())
-            .unwrap()
-            .unwrap();
+        let image = serde_json::from_str(r#"{"Config":{"Env":["PATH=/bin"]}}"#).unwrap();
+        let item = item(&details, Some(&image)).unwrap();
         assert_eq!(item.environment_names, ["DB_PASSWORD"]);
         assert_eq!(
             (item.run, item.redactions, item.cpu_milli),
@@ -301,10 +353,7 @@ mod tests {
     fn a_container_with_a_hostile_name_is_refused_by_name() {
         for name in ["/-v", "/$(reboot)", "/", "/a b"] {
             let details = inspect(&format!(r#"{{"Name":"{name}"}}"#));
-            assert!(
-                container(Engine::Docker, &details, None, &Redactor::default()).is_err(),
-                "{name}"
-            );
+            assert!(item(&details, None).is_err(), "{name}");
         }
     }
 }

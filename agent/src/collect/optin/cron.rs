@@ -208,7 +208,7 @@ mod tests {
     fn a_line_is_a_job_a_variable_or_neither() {
         assert_eq!(variable("MAILTO=root"), Some("MAILTO"));
         assert_eq!(variable("*/5 * * * * root A=1 x"), None);
-        let job = |line| super::job("/etc/crontab", None, line);
+        let job = |line| super::job(&super::Redactor::default(), "/etc/crontab", None, line);
         let nightly = job("17 *\t* * *\troot\tcd / && run-parts --report /etc/cron.hourly").unwrap();
         assert_eq!(
             (nightly.schedule.as_str(), nightly.user.as_str()),

@@ -99,7 +99,9 @@ fn collector(settings: &Settings, name: SectionName) -> Option<Box<dyn Collector
     Some(match name {
         SectionName::Packages => OptIn::boxed(root, packages::Packages),
         SectionName::Accounts => OptIn::boxed(root, accounts::LocalAccounts),
-        SectionName::Files => OptIn::boxed(root, files::Files::new(settings.opt_in.files.clone(), redactor())),
+        SectionName::Files => {
+            OptIn::boxed(root, files::Files::new(settings.opt_in.files.clone(), redactor()))
+        }
         SectionName::Hostname => OptIn::boxed(root, hostname::Names),
         SectionName::Sysctl => OptIn::boxed(root, sysctl::Parameters(redactor())),
         SectionName::Modules => OptIn::boxed(root, modules::Modules),

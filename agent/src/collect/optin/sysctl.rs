@@ -125,7 +125,13 @@ fn words(text: &str) -> String {
     printable(&words.join(" "), LONGEST)
 }
 
-fn item(redactor: &Redactor, root: &HostRoot, key: String, configured: Option<String>, source: &str) -> SysctlItem {
+fn item(
+    redactor: &Redactor,
+    root: &HostRoot,
+    key: String,
+    configured: Option<String>,
+    source: &str,
+) -> SysctlItem {
     let text = format!("{key}={}", configured.as_deref().unwrap_or_default());
     let secret = is_secret(&key) || redactor.text(&text).count > 0;
     SysctlItem {

@@ -1,5 +1,6 @@
 //! Planted trees, hostile ones too, read as a look reads them.
 
+use crate::redact::Redactor;
 use std::fs;
 
 use safetytwin_crds::item::module::ModuleState;

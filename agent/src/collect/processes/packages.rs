@@ -92,7 +92,7 @@ mod tests {
                 fake
             })
             .collect();
-        match collected(&fakes).content {
+        match collected(&fakes, &crate::redact::Redactor::default()).content {
             Content::Processes(items) => items,
             other => panic!("{other:?}"),
         }

@@ -158,6 +158,9 @@ fn is_container(part: &str) -> bool {
     pod || part == "docker" || prefixes.iter().any(|prefix| part.starts_with(prefix))
 }
 
+/// Supervisors: what they run is a service of theirs, and they are no programs of their own.
+const SUPERVISORS: [&[u8]; 2] = [b"runsvdir", b"runsv"];
+
 /// Processes that are on their own: reparented to PID 1, root of a tree, without a terminal, and
 /// neither a service's nor a container's. `owner_of` answers for a process; `main` says whether a
 /// process is the main one of a hosting service.
@@ -177,7 +180,7 @@ pub fn independent(
     let mut found: Vec<&Stat> = all
         .iter()
         .filter(|s| s.pid != 1 && !s.kernel && s.tty == 0 && !matches!(s.state, b'Z' | b'X'))
-        .filter(|s| reaper(s.ppid))
+        .filter(|s| reaper(s.ppid) && !SUPERVISORS.contains(&s.comm.as_slice()))
         .filter(|s| match owner_of(s) {
             Some(Owner::Nobody) => true,
             Some(Owner::Host(unit)) => !main(&unit, s),

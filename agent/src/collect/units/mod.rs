@@ -47,7 +47,7 @@ use self::signals::{Dirty, Signals};
 use super::bus::{Bus, Listed};
 use super::processes::MainPids;
 use super::watch::Watch;
-use super::{Budget, CollectError, Collected, Collector, Scope};
+use super::{Budget, CollectError, Collected, Collector, Scope, runit};
 use crate::hostroot::HostRoot;
 use crate::settings::Settings;
 
@@ -219,8 +219,9 @@ impl Collector for Units {
         "units"
     }
 
+    /// None where another service manager is process 1: the units are those of its collector.
     fn section(&self) -> Option<SectionName> {
-        Some(SectionName::Units)
+        (!runit::is_init(&self.root)).then_some(SectionName::Units)
     }
 
     fn budget(&self) -> Budget {

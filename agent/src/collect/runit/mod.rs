@@ -1,0 +1,214 @@
+//! Services of runit, from its files alone: the worked example of a collector (docs/agent.md).
+//!
+//! ```text
+//! /etc/service/NAME/run               the program             ─▶ unit runit-NAME.service
+//! /etc/service/NAME/down              not started by itself   ─▶ disabled
+//! /etc/service/NAME/supervise/status  20 bytes of runsv's     ─▶ Up, Down; pid (observed)
+//! ```
+//! They join the section `units`, so that a twin runs them as services of its systemd. A host
+//! without runit costs one stat a minute and has no such section. Invariants: nothing is opened but
+//! regular files, never a FIFO of runsv's; no text of a script is published, only its digest.
+
+mod item;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use safetytwin_crds::item::observed::ObservedUnit;
+use safetytwin_crds::item::{Observed, RunClass, UnitItem};
+use safetytwin_crds::names::printable;
+use safetytwin_crds::section::SectionName;
+
+use self::item::Script;
+use self::status::{State, Status};
+use super::{CollectError, Collected, Collector, Content, Scope};
+use crate::hostroot::entries::Kind;
+use crate::hostroot::{HostRoot, ReadError, read_plain};
+use crate::redact::Redactor;
+use crate::settings::Settings;
+
+/// Where runsvdir looks for services: Debian's place, and that of runit's own documentation.
+const DIRECTORIES: [&str; 2] = ["/etc/service", "/etc/runit/runsvdir/current"];
+/// Most services (runsvdir.c of runit 2.1: MAXSERVICES).
+const SERVICES: usize = 1000;
+/// Longest script that is read.
+const SCRIPT: u64 = 64 * 1024;
+const SCAN: Duration = Duration::from_secs(10);
+const WITHOUT_RUNIT: Duration = Duration::from_secs(60);
+
+/// The collector.
+pub struct Runit {
+    root: HostRoot,
+    redactor: Redactor,
+    /// The directory of services, while there is one.
+    directory: Option<&'static str>,
+}
+
+/// A service, and what changes by itself.
+type Seen = (UnitItem, ObservedUnit);
+
+/// Whether runit is process 1, so that no systemd can be.
+pub fn is_init(root: &HostRoot) -> bool {
+    let name = read_plain(&root.proc().join("1/comm"), 64);
+    name.is_ok_and(|name| name.trim_ascii_end() == b"runit")
+}
+
+/// Whether there is no such file, also because what should hold it is no directory.
+fn is_absent(error: &ReadError) -> bool {
+    let kind = match error {
+        ReadError::Open { source, .. } => source.kind(),
+        _ => return false,
+    };
+    matches!(
+        kind,
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
+}
+
+impl Runit {
+    /// A collector of the host below `settings.root`.
+    pub fn new(settings: &Settings) -> Self {
+        Self::of(settings.root.clone(), settings.redactor.clone())
+    }
+
+    fn of(root: HostRoot, redactor: Redactor) -> Self {
+        Self {
+            root,
+            redactor,
+            directory: None,
+        }
+    }
+
+    /// All services; `gaps` gets those that could not be read.
+    fn services(&self, directory: &str, gaps: &mut Vec<String>) -> Result<Vec<Seen>, ReadError> {
+        let entries = self.root.entries(directory)?.unwrap_or_default();
+        let mut seen = Vec::new();
+        for (name, kind) in entries.names {
+            let hidden = name.as_encoded_bytes().starts_with(b".");
+            if hidden || !matches!(kind, Kind::Directory | Kind::Link(_)) {
+                continue;
+            }
+            if seen.len() == SERVICES {
+                gaps.push(format!("runit: more than {SERVICES} services"));
+                break;
+            }
+            let service = name.to_str().ok_or_else(|| "its name is no text".to_owned());
+            match service.and_then(|name| self.service(directory, name)) {
+                Ok(found) => seen.extend(found),
+                Err(why) => {
+                    let name = printable(&name.to_string_lossy(), 64);
+                    gaps.push(format!("runit: {name}: {}", printable(&why, 160)));
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// One service; none when its directory has no `run`, which runsv would not start either.
+    fn service(&self, directory: &str, name: &str) -> Result<Option<Seen>, String> {
+        let path = format!("{directory}/{name}");
+        let script = match self.root.read(&format!("{path}/run"), SCRIPT) {
+            Ok(bytes) => Some(bytes),
+            // A program instead of a script.
+            Err(ReadError::TooLarge { .. }) => None,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let status = self.status(&path)?;
+        let script = Script {
+            directory: &path,
+            name,
+            bytes: script.as_deref(),
+            redactor: &self.redactor,
+            finishes: self.root.modified(&format!("{path}/finish")).is_some(),
+            is_down: self.root.modified(&format!("{path}/down")).is_some(),
+        };
+        let runs = self.runs(status.as_ref());
+        let item = script.item(if runs { RunClass::Up } else { RunClass::Down })?;
+        let pid = status.filter(|_| runs).map_or(0, |status| status.pid);
+        let observed = ObservedUnit {
+            name: item.name.to_string(),
+            active_state: if runs { "active" } else { "inactive" }.to_owned(),
+            sub_state: if pid == 0 { "dead" } else { "running" }.to_owned(),
+            main_pid: pid,
+            restarts: 0,
+            result: String::new(),
+        };
+        Ok(Some((item, observed)))
+    }
+
+    /// What runsv wrote last; none when no runsv has taken the service up yet.
+    fn status(&self, path: &str) -> Result<Option<Status>, String> {
+        match self.root.read(&format!("{path}/supervise/status"), 64) {
+            Ok(bytes) => Status::parse(&bytes).map(Some),
+            Err(error) if error.is_not_found() => {
+                // `supervise` may be a link to where this process does not see.
+                let link = self.root.read_link_below(path, "supervise".as_ref());
+                match link.filter(|_| self.root.modified(&format!("{path}/supervise")).is_none()) {
+                    Some(_) => Err("its state is out of sight".to_owned()),
+                    None => Ok(None),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether a service is to run and somebody sees to it. A status outlives the runsv that wrote it,
+    /// so the process that it names must be a runsv's child.
+    fn runs(&self, status: Option<&Status>) -> bool {
+        match status {
+            Some(status) if !status.wants_up => false,
+            Some(status) if status.state == State::Down => true,
+            Some(status) => status::is_supervised(self.root.proc(), status.pid),
+            None => false,
+        }
+    }
+}
+
+#[async_trait]
+impl Collector for Runit {
+    fn name(&self) -> &'static str {
+        "runit"
+    }
+
+    /// None on a host without runit: it says nothing about units there.
+    fn section(&self) -> Option<SectionName> {
+        self.directory.map(|_| SectionName::Units)
+    }
+
+    fn audit_interval(&self) -> Duration {
+        match self.directory {
+            Some(_) => SCAN,
+            None => WITHOUT_RUNIT,
+        }
+    }
+
+    async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
+        let mut directories = DIRECTORIES.into_iter();
+        let there = directories.find(|directory| self.root.modified(directory).is_some());
+        // One that was there and went takes its services with it.
+        self.directory = there.or(self.directory);
+        let mut gaps = Vec::new();
+        let seen = match there {
+            Some(directory) => self.services(directory, &mut gaps)?,
+            None => Vec::new(),
+        };
+        let (items, units): (Vec<UnitItem>, Vec<ObservedUnit>) = seen.into_iter().unzip();
+        Ok(Collected {
+            content: Content::Units {
+                services: i32::try_from(items.len()).unwrap_or(i32::MAX),
+                failed: 0,
+                items,
+            },
+            gaps,
+            observed: Observed {
+                units,
+                ..Observed::default()
+            },
+        })
+    }
+}
