@@ -80,8 +80,10 @@ fn device(source: &mut Source, path: &Path, name: &str, mounted: &[Mount]) -> Op
     let number_pair = word(&path.join("dev"));
     let mapped_name = word(&path.join("dm/name"));
     let paths = [format!("/dev/{name}"), format!("/dev/mapper/{mapped_name}")];
+    // What is swapped to is known by its path alone.
     let is_here = |mount: &&Mount| {
-        mount.device == number_pair || paths.contains(&mount.source) && !mount.source.ends_with('/')
+        let by_number = !number_pair.is_empty() && mount.device == number_pair;
+        by_number || paths.contains(&mount.source) && !mount.source.ends_with('/')
     };
     let here: Vec<&Mount> = mounted.iter().filter(is_here).collect();
     let mut mountpoints: Vec<String> = here.iter().map(|mount| mount.point.clone()).collect();

@@ -43,7 +43,7 @@ pub fn interfaces(source: &mut Source, steady: &mut Steady) -> (Vec<Interface>, 
 /// has the same inode for all in it. To ask for the namespace itself takes CAP_SYS_PTRACE.
 fn in_host_namespace(proc: &Path) -> bool {
     let inode = |of: &str| {
-        rustix::fs::stat(&proc.join(of).join("net/dev"))
+        rustix::fs::stat(proc.join(of).join("net/dev"))
             .ok()
             .map(|s| s.st_ino)
     };
