@@ -28,7 +28,8 @@ impl Listed {
         let mut bytes = 0;
         let mut fitting = 0;
         for item in items {
-            bytes += canonical_json(item).map_err(SectionError::Encode)?.len();
+            // And the comma before the next.
+            bytes += canonical_json(item).map_err(SectionError::Encode)?.len() + 1;
             if bytes > MOST_BYTES {
                 gaps.push(format!(
                     "{} of {} items are left out: more than {} KiB",

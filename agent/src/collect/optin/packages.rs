@@ -23,7 +23,7 @@ const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// A field that is read is on one line; descriptions and lists of files are passed over.
 const LONGEST_LINE: usize = 4096;
 /// Most packages in memory; more do not fit in a section by far.
-const MOST: usize = 100_000;
+const MOST: usize = 20_000;
 
 /// The source.
 pub struct Packages;

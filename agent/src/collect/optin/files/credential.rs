@@ -2,6 +2,69 @@
 
 use crate::redact::shape;
 
+/// Ends of names.
+const ENDS: &[&str] = &[
+    ".key",
+    ".pem",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".keytab",
+    ".gpg",
+    ".ppk",
+    ".ovpn",
+    ".env",
+    "_key",
+    "-key",
+    ".htpasswd",
+    ".pgpass",
+    ".netrc",
+    ".creds",
+    ".secret",
+    ".token",
+    ".jwt",
+    ".vault",
+];
+/// Whole names.
+const NAMES: &[&str] = &[
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "kubeconfig",
+    "krb5.keytab",
+    "wpa_supplicant.conf",
+    "htpasswd",
+    "netrc",
+    "pgpass",
+    "passwd.client",
+    "sasl_passwd",
+    "cookie",
+    ".erlang.cookie",
+    "ipsec.secrets",
+    "chap-secrets",
+    "pap-secrets",
+    "my.cnf.d/client.cnf",
+    "machine-key",
+];
+/// Parts of paths.
+const DIRECTORIES: &[&str] = &[
+    "/private/",
+    "/.ssh/",
+    "/.gnupg/",
+    "/.aws/",
+    "/.kube/",
+    "/.docker/",
+    "/secrets/",
+    "/credentials/",
+    "/credstore/",
+    "/credstore.encrypted/",
+    "/wireguard/",
+    "/system-connections/",
+];
+
 /// Password databases: not even a digest, since a weak password could be guessed from it.
 pub fn is_password_database(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -15,70 +78,11 @@ pub fn is_password_database(path: &str) -> bool {
 pub fn is_named_so(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let name = lower.rsplit('/').next().unwrap_or_default();
-    let ends = [
-        ".key",
-        ".pem",
-        ".p12",
-        ".pfx",
-        ".jks",
-        ".keystore",
-        ".kdbx",
-        ".keytab",
-        ".gpg",
-        ".ppk",
-        ".ovpn",
-        ".env",
-        "_key",
-        "-key",
-        ".htpasswd",
-        ".pgpass",
-        ".netrc",
-        ".creds",
-        ".secret",
-        ".token",
-        ".jwt",
-        ".vault",
-    ];
-    let names = [
-        "id_rsa",
-        "id_dsa",
-        "id_ecdsa",
-        "id_ed25519",
-        "kubeconfig",
-        "krb5.keytab",
-        "wpa_supplicant.conf",
-        "htpasswd",
-        "netrc",
-        "pgpass",
-        "passwd.client",
-        "sasl_passwd",
-        "cookie",
-        ".erlang.cookie",
-        "ipsec.secrets",
-        "chap-secrets",
-        "pap-secrets",
-        "my.cnf.d/client.cnf",
-        "machine-key",
-    ];
-    let dirs = [
-        "/private/",
-        "/.ssh/",
-        "/.gnupg/",
-        "/.aws/",
-        "/.kube/",
-        "/.docker/",
-        "/secrets/",
-        "/credentials/",
-        "/credstore/",
-        "/credstore.encrypted/",
-        "/wireguard/",
-        "/system-connections/",
-    ];
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or_default();
     let account = path == "/etc/passwd";
-    ends.iter().any(|end| name.ends_with(end))
-        || names.contains(&name)
-        || dirs.iter().any(|dir| lower.contains(dir))
+    ENDS.iter().any(|end| name.ends_with(end))
+        || NAMES.contains(&name)
+        || DIRECTORIES.iter().any(|dir| lower.contains(dir))
         || (!account && shape::secret_name(stem))
         || ["credential", "secret", "password"]
             .iter()
