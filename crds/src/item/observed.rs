@@ -1,5 +1,7 @@
 //! What changes by itself: pids, sub-states, counters. Never part of the root digest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The `observed` section, rewritten at most every 60 s.
@@ -33,6 +35,31 @@ pub struct ObservedUnit {
     /// `Result` property.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub result: String,
+    /// `ActiveEnterTimestamp` property: when it became active, in microseconds since 1970; 0 for never.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub active_enter_timestamp: u64,
+    /// Present for timers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<ObservedTimer>,
+    /// Dependencies and ordering in force, in both directions (WantedBy, RequiredBy, ConflictedBy …),
+    /// property name to sorted unit names, at most 1024 of each. They follow what other units say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, Vec<String>>,
+}
+
+/// Runs of a timer; 0 for never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedTimer {
+    /// `NextElapseUSecRealtime` property: the next run by calendar, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub next_elapse_usec_realtime: u64,
+    /// `NextElapseUSecMonotonic` property: the next run by another setting, in microseconds since boot.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub next_elapse_usec_monotonic: u64,
+    /// `LastTriggerUSec` property: the last run, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub last_trigger_usec: u64,
 }
 
 /// Moment of a container.
@@ -60,4 +87,8 @@ pub struct ObservedProcess {
     pub pid: i32,
     /// Start time in clock ticks after boot.
     pub start_ticks: u64,
+}
+
+fn is_never(usec: &u64) -> bool {
+    *usec == 0
 }

@@ -6,6 +6,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::net::unix::pipe::Receiver;
 
 use super::listing::UNIT_DIRS;
+use super::presets::PRESET_DIRS;
 use crate::hostroot::HostRoot;
 
 /// Most directories that are watched; the audit covers the rest.
@@ -43,7 +44,7 @@ impl Watch {
             | WatchFlags::ONLYDIR;
         // The parents too: /usr/local/lib/systemd/system may come later.
         let parents = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd"];
-        let dirs = parents.into_iter().chain(UNIT_DIRS);
+        let dirs = parents.into_iter().chain(UNIT_DIRS).chain(PRESET_DIRS);
         let dirs = dirs.chain(below.iter().map(String::as_str)).take(MOST);
         // A directory that is missing or went away meanwhile has nothing to watch.
         let watches = dirs.filter_map(|dir| inotify::add_watch(&self.events, root.locate(dir), flags).ok());
@@ -99,8 +100,11 @@ fn is_unit_file(name: &[u8]) -> bool {
         return false;
     }
     let extension = name.rsplit_once('.').map(|(_, e)| e);
-    name == "system"
-        || matches!(extension, Some("conf" | "d" | "wants" | "requires" | "upholds"))
+    matches!(name, "system" | "system-preset")
+        || matches!(
+            extension,
+            Some("conf" | "preset" | "d" | "wants" | "requires" | "upholds")
+        )
         || name.parse::<safetytwin_crds::names::UnitName>().is_ok()
 }
 

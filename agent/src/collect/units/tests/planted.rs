@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use safetytwin_crds::item::{RunClass, UnitItem};
+use safetytwin_crds::names::UnitName;
 use zbus::{OwnedVariant, Variant};
 
 use crate::collect::accounts::Accounts;
@@ -10,8 +11,9 @@ use crate::collect::units::build::Facts;
 use crate::collect::units::files::Places;
 use crate::collect::units::listing::Listing;
 use crate::collect::units::packages::Packages;
-use crate::collect::units::properties::{Live, Map};
+use crate::collect::units::properties::Live;
 use crate::collect::units::text::UnitText;
+use crate::collect::units::variant::Map;
 use crate::hostroot::HostRoot;
 
 /// One service for each main file and drop-in, as described by its files and as it is loaded.
@@ -32,16 +34,24 @@ pub fn items(texts: &[(String, String)]) -> Vec<UnitItem> {
     let mut items = Vec::new();
     for number in 0..texts.len() {
         for loaded in [false, true] {
-            let unit = format!("s{number}.service").parse().unwrap();
+            let unit: UnitName = format!("s{number}.service").parse().unwrap();
             let files = Places::of(&listing, &unit).read(&root, &listing, &Packages::default(), &unit, None);
-            let live = Live::new(&properties(&files.text), &Map::new(), &Accounts::default());
+            let live = Live::new(
+                unit.as_str(),
+                &properties(&files.text),
+                &Map::new(),
+                &Accounts::default(),
+            );
             let facts = Facts {
                 name: &unit,
                 live: loaded.then_some(&live),
                 files: &files,
+                loaded_text: None,
                 enablement: None,
+                preset: "",
+                installed: Default::default(),
             };
-            items.push(facts.item(RunClass::Up, &Accounts::default()));
+            items.push(facts.item(RunClass::Up, &Map::new(), &Accounts::default()));
         }
     }
     items
