@@ -1,7 +1,7 @@
 //! A service is installed in steps: write, daemon-reload, enable, start. Until it starts, or nothing more
 //! was done to it for a moment, it is held back, so that the steps are one change. Nothing else waits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use safetytwin_crds::item::UnitItem;
@@ -57,9 +57,9 @@ impl Arrivals {
         now < self.until(name)
     }
 
-    /// Forgets all but those that `is_held` names.
-    pub fn retain(&mut self, is_held: impl Fn(&str) -> bool) {
-        self.held.retain(|name, _| is_held(name));
+    /// Forgets all but those that are `still` held.
+    pub fn retain(&mut self, still: &BTreeSet<String>) {
+        self.held.retain(|name, _| still.contains(name));
     }
 
     fn until(&self, name: &str) -> Instant {

@@ -46,6 +46,7 @@ impl Items {
         let lingering = select::lingering_users(root, &accounts);
         let now = Instant::now();
         let mut published = BTreeMap::new();
+        let mut held = BTreeSet::new();
         let mut gaps = gaps(disk, loaded);
         let unnamed = loaded
             .iter()
@@ -80,14 +81,15 @@ impl Items {
                 let entry = self.item(&facts, loaded.manager(), &accounts, now);
                 let new =
                     self.seen.as_ref().is_some_and(|seen| !seen.contains(name)) || self.arrivals.holds(name);
-                if !(new && !in_use && self.arrivals.hold(name, &entry.1, now)) {
+                if new && !in_use && self.arrivals.hold(name, &entry.1, now) {
+                    held.insert(name.clone());
+                } else {
                     published.insert(name.clone(), entry);
                 }
             }
         }
         self.published = published;
-        self.arrivals
-            .retain(|name| disk.knows(name) && !self.published.contains_key(name));
+        self.arrivals.retain(&held);
         self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
         self.seen = Some(disk.names().cloned().collect());
         Collected {
