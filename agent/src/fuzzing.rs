@@ -14,8 +14,9 @@ use crate::collect::containers::item;
 use crate::collect::processes::{arguments, table};
 use crate::collect::units::build::Facts;
 use crate::collect::units::files::UnitFiles;
-use crate::collect::units::properties::{Live, Map};
+use crate::collect::units::properties::Live;
 use crate::collect::units::text::UnitText;
+use crate::collect::units::variant::Map;
 use crate::redact::Redactor;
 
 /// A secret that is known by its shape, whatever stands around it.
@@ -73,7 +74,7 @@ pub fn properties(bytes: &[u8]) {
     if let Ok(planted) = OwnedVariant::try_from(Variant::from(format!("/srv/{TOKEN}/x"))) {
         map.insert("WorkingDirectory".into(), planted);
     }
-    let live = Live::new(&map, &HashMap::new(), &Accounts::default());
+    let live = Live::new("a@b.service", &map, &HashMap::new(), &Accounts::default());
     let (Ok(name), files) = ("a@b.service".parse(), UnitFiles::none()) else {
         return;
     };
@@ -81,9 +82,12 @@ pub fn properties(bytes: &[u8]) {
         name: &name,
         live: Some(&live),
         files: &files,
+        loaded_text: None,
         enablement: None,
+        preset: "",
+        installed: Default::default(),
     };
-    let item = facts.item(RunClass::Up, &Accounts::default(), &redactor());
+    let item = facts.item(RunClass::Up, &Map::new(), &Accounts::default(), &redactor());
     let text = serde_json::to_string(&item).unwrap_or_default();
     assert!(!text.is_empty() && !text.contains(TOKEN), "{text}");
 }

@@ -53,6 +53,11 @@ fn unit(number: usize, flag: &str) -> UnitItem {
         drop_ins: Vec::new(),
         dependencies: BTreeMap::from([("After".into(), vec!["network-online.target".into()])]),
         limits: BTreeMap::from([("LimitNOFILE".into(), "65536".into())]),
+        preset: String::new(),
+        timer: None,
+        socket: None,
+        path: None,
+        mount: None,
         service: Some(Service {
             type_: "simple".into(),
             executables: vec!["/usr/bin/app".into()],

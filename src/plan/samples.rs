@@ -51,6 +51,11 @@ pub(crate) fn service(name: &str) -> UnitItem {
         drop_ins: Vec::new(),
         dependencies: Default::default(),
         limits: Default::default(),
+        preset: String::new(),
+        timer: None,
+        socket: None,
+        path: None,
+        mount: None,
         service: Some(Service {
             type_: "simple".into(),
             executables: vec![format!("/usr/bin/{stem}")],

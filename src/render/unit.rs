@@ -217,6 +217,11 @@ mod tests {
             ],
             dependencies: Default::default(),
             limits: Default::default(),
+            preset: String::new(),
+            timer: None,
+            socket: None,
+            path: None,
+            mount: None,
             service: Some(Service {
                 executables: vec!["/bin/web".into()],
                 ..Service::default()

@@ -142,8 +142,8 @@ impl Host {
             active_state: "active".into(),
             sub_state: "running".into(),
             main_pid: pid + restarts,
-            restarts: 0,
             result: "success".into(),
+            ..ObservedUnit::default()
         });
         let observed = Observed {
             units: observed.collect(),
@@ -240,6 +240,11 @@ fn unit(number: usize) -> Option<UnitItem> {
             user: Some(account("service", 998)),
             ..Service::default()
         }),
+        preset: "enabled".into(),
+        timer: None,
+        socket: None,
+        path: None,
+        mount: None,
     })
 }
 

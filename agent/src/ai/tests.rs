@@ -117,6 +117,11 @@ fn unit(text: &str) -> UnitItem {
         drop_ins: vec![],
         dependencies: BTreeMap::new(),
         limits: BTreeMap::new(),
+        preset: String::new(),
+        timer: None,
+        socket: None,
+        path: None,
+        mount: None,
         service: Some(Service::default()),
     }
 }

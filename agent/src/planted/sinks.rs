@@ -69,8 +69,8 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
             active_state: "active".into(),
             sub_state: "running".into(),
             main_pid: 1,
-            restarts: 0,
             result: "success".into(),
+            ..ObservedUnit::default()
         })
         .collect();
     let units = Content::Units {

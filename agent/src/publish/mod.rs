@@ -2,7 +2,7 @@
 //! else each interval.
 //!
 //! ```text
-//! board rings ─(250 ms)─┐
+//! board rings ─(100 ms)─┐
 //! interval ─────────────┼─▶ assemble ─▶ changed sections ─▶ head ─▶ status.resendRequest?
 //! back-off ─────────────┘
 //! ```
@@ -28,8 +28,10 @@ use crate::collect::board::Board;
 use crate::settings::{SelfTest, Settings};
 use crate::{clock, head};
 
-/// What arrives within this time is published together.
-const BURST: Duration = Duration::from_millis(250);
+/// What arrives within this time is published together; a collector has coalesced its own burst before.
+const BURST: Duration = Duration::from_millis(100);
+/// Least time between two publications, so that a host in constant change does not flood the API server.
+const APART: Duration = Duration::from_millis(250);
 /// All named slots are applied again this often.
 const REAPPLY: Duration = Duration::from_secs(600);
 /// The `observed` section changes at most this often.
@@ -101,8 +103,9 @@ impl Publisher {
         sleep(Duration::from_secs(1)).await;
         let phase = phase(self.settings.host.as_str(), self.settings.interval);
         let mut beat = Instant::now() + phase;
+        let mut urgent = false;
         loop {
-            match self.publish().await {
+            match self.publish(urgent).await {
                 Ok(()) => self.failures = 0,
                 Err(error @ PublishError::NotConfined { .. }) => return error,
                 Err(error) => {
@@ -118,17 +121,20 @@ impl Publisher {
             while beat <= now {
                 beat += self.settings.interval;
             }
-            tokio::select! {
-                () = sleep_until(beat) => {}
-                () = self.board.changed() => sleep(BURST).await,
-            }
+            urgent = tokio::select! {
+                () = sleep_until(beat) => false,
+                () = self.board.changed() => {
+                    sleep_until((now + APART).max(Instant::now() + BURST)).await;
+                    true
+                }
+            };
         }
     }
 
-    /// One state, whole.
-    async fn publish(&mut self) -> Result<(), PublishError> {
+    /// One state, whole; if `urgent`, without what can wait for the next beat.
+    async fn publish(&mut self, urgent: bool) -> Result<(), PublishError> {
         let mut state = self.assembler.assemble(&self.board.reports(), &clock::now());
-        self.hold_observed(&mut state);
+        self.hold_observed(&mut state, urgent);
         if !self.tested {
             self.test(&state).await?;
         }
@@ -228,8 +234,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Keeps the last `observed` content until its time has come.
-    fn hold_observed(&mut self, state: &mut Assembled) {
+    /// Keeps the last `observed` content until its time has come; a change that is urgent does not wait for it.
+    fn hold_observed(&mut self, state: &mut Assembled, urgent: bool) {
         let now = Instant::now();
         let Some(section) = state
             .sections
@@ -238,8 +244,9 @@ impl Publisher {
         else {
             return;
         };
+        let keep = if urgent { 2 * OBSERVED } else { OBSERVED };
         match &self.observed {
-            Some((since, held)) if now.duration_since(*since) < OBSERVED => section.clone_from(held),
+            Some((since, held)) if now.duration_since(*since) < keep => section.clone_from(held),
             _ => self.observed = Some((now, section.clone())),
         }
     }

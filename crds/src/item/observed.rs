@@ -1,5 +1,7 @@
 //! What changes by itself: pids, sub-states, counters. Never part of the root digest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The `observed` section, rewritten at most every 60 s.
@@ -44,7 +46,7 @@ impl Observed {
 }
 
 /// Moment of a unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedUnit {
     /// Unit name.
@@ -62,6 +64,31 @@ pub struct ObservedUnit {
     /// `Result` property.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub result: String,
+    /// `ActiveEnterTimestamp` property: when it became active, in microseconds since 1970; 0 for never.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub active_enter_timestamp: u64,
+    /// Present for timers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<ObservedTimer>,
+    /// Dependencies and ordering in force, in both directions (WantedBy, RequiredBy, ConflictedBy …),
+    /// property name to sorted unit names, at most 1024 of each. They follow what other units say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, Vec<String>>,
+}
+
+/// Runs of a timer; 0 for never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedTimer {
+    /// `NextElapseUSecRealtime` property: the next run by calendar, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub next_elapse_usec_realtime: u64,
+    /// `NextElapseUSecMonotonic` property: the next run by another setting, in microseconds since boot.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub next_elapse_usec_monotonic: u64,
+    /// `LastTriggerUSec` property: the last run, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub last_trigger_usec: u64,
 }
 
 /// Moment of a container.
@@ -236,4 +263,8 @@ pub struct DiskUsage {
     pub name: String,
     pub read_bytes: u64,
     pub written_bytes: u64,
+}
+
+fn is_never(usec: &u64) -> bool {
+    *usec == 0
 }

@@ -21,6 +21,10 @@ pub struct UnitItem {
     pub run: RunClass,
     /// `UnitFileState` property: enabled, disabled, static, masked …; empty without a unit file.
     pub enablement: String,
+    /// `UnitFilePreset` property: enabled, disabled or ignored, what systemd.preset(5) files say of the unit;
+    /// empty without a unit file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub preset: String,
     /// Where the main unit file comes from.
     pub origin: Origin,
     /// The main unit file; content only when `origin` is Local.
@@ -29,16 +33,30 @@ pub struct UnitItem {
     /// Drop-ins in systemd's order; content only below `/etc` and `/usr/local`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_ins: Vec<UnitFile>,
-    /// Dependencies and ordering, property name to sorted unit names:
-    /// Requires, Requisite, Wants, BindsTo, PartOf, Conflicts, After, Before, TriggeredBy, Triggers.
+    /// Dependencies and ordering that the unit declares, property name to sorted unit names: those of its
+    /// files, and what systemd adds for the unit's own sake. WantedBy, RequiredBy and UpheldBy are the
+    /// links of its enablement. What other units say of this one is in [`super::observed::ObservedUnit`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dependencies: BTreeMap<String, Vec<String>>,
-    /// Limits that differ from systemd's default, property name to value (MemoryMax, TasksMax, LimitNOFILE …).
+    /// Limits that differ from systemd's default, property name to value (MemoryMax, TasksMax, LimitNOFILE …):
+    /// bytes, microseconds, numbers, `infinity`; lists as systemctl(1) shows them, joined by `, `.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, String>,
     /// Present for service units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// Present for timer units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
+    /// Present for socket units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Socket>,
+    /// Present for path units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathWatch>,
+    /// Present for mount, automount and swap units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Mount>,
 }
 
 impl UnitItem {
@@ -114,6 +132,111 @@ pub struct Service {
     /// Names, never values, of Environment= assignments, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_names: Vec<String>,
+    /// Paths of EnvironmentFile=, in order; `-` before one that may be missing. Never read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<String>,
+    /// Names of PassEnvironment=, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass_environment: Vec<String>,
+}
+
+/// When a timer elapses (systemd.timer(5)). Its next and last run are observed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timer {
+    /// `Unit` property: what it starts.
+    pub unit: String,
+    /// OnCalendar= expressions, sorted; in systemd's normal form when the timer is loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_calendar: Vec<String>,
+    /// The other settings, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub monotonic: Vec<MonotonicTimer>,
+    /// `Persistent` property.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub persistent: bool,
+    /// `WakeSystem` property.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wake_system: bool,
+    /// `AccuracyUSec` property.
+    pub accuracy_usec: u64,
+    /// `RandomizedDelayUSec` property.
+    #[serde(default, skip_serializing_if = "is_no_time")]
+    pub randomized_delay_usec: u64,
+}
+
+/// A time after an event.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MonotonicTimer {
+    /// OnActiveUSec, OnBootUSec, OnStartupUSec, OnUnitActiveUSec or OnUnitInactiveUSec.
+    pub base: String,
+    /// Microseconds.
+    pub usec: u64,
+}
+
+/// What a socket unit listens on (systemd.socket(5)).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Socket {
+    /// `Listen` property, in the order of the file descriptors.
+    pub listen: Vec<Listen>,
+    /// `Accept` property: an instance per connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept: bool,
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listen {
+    /// Stream, Datagram, SequentialPacket, FIFO, Special, Netlink, MessageQueue or USBFunction.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Address, port or path.
+    pub address: String,
+}
+
+/// What a path unit watches (systemd.path(5)).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathWatch {
+    /// `Unit` property: what it starts.
+    pub unit: String,
+    /// `Paths` property, sorted.
+    pub paths: Vec<WatchedPath>,
+    /// `MakeDirectory` property.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub make_directory: bool,
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchedPath {
+    /// PathExists, PathExistsGlob, PathChanged, PathModified or DirectoryNotEmpty.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Absolute path.
+    pub path: String,
+}
+
+/// What a mount, automount or swap unit attaches, as its file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// What=, redacted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub what: String,
+    /// Where=; empty for swap.
+    #[serde(default, rename = "where", skip_serializing_if = "String::is_empty")]
+    pub where_: String,
+    /// Type=.
+    #[serde(default, rename = "type", skip_serializing_if = "String::is_empty")]
+    pub type_: String,
+    /// Options=, redacted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub options: String,
 }
 
 /// A user or group of the host.
@@ -132,4 +255,8 @@ pub struct Account {
 
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+fn is_no_time(usec: &u64) -> bool {
+    *usec == 0
 }

@@ -14,6 +14,7 @@ use safetytwin_e2e::wait::{self, Look};
 use crate::Sentence;
 use crate::following::counter;
 use crate::world::World;
+use crate::{lists, properties};
 
 pub const SENTENCES: &[Sentence] = &[(
     "the_agent_says_of_every_unit_what_systemctl_says",
@@ -22,7 +23,11 @@ pub const SENTENCES: &[Sentence] = &[(
 
 const LOOK: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
 const FILES: &str = "systemctl list-unit-files --no-legend --plain --full --no-pager";
-const SHOW: &str = "systemctl show '*' --no-pager --property=Id,LoadState,ActiveState,SubState,FragmentPath,DropInPaths,MainPID,NeedDaemonReload";
+/// Times in seconds since 1970.
+const SHOW: &str = "systemctl show '*' --all --no-pager --timestamp=unix";
+const MANAGER: &str = "systemctl show --all --no-pager";
+const TIMERS: &str = "systemctl list-timers --all --no-legend --full --no-pager";
+const SOCKETS: &str = "systemctl list-sockets --all --no-legend --full --no-pager";
 
 /// Units in states that a plain node does not have.
 const MAKE: &str = "set -e
@@ -33,10 +38,30 @@ systemctl mask --quiet --no-reload --runtime agree-masked-runtime.service
 systemctl link --quiet --no-reload /opt/agree-linked.service
 ln -s agree-enabled.service /etc/systemd/system/agree-alias.service
 systemctl daemon-reload
-systemctl start agree-enabled.service
+systemctl start agree-enabled.service agree-watch.path agree-watch.socket agree-watch.timer
 systemctl start agree-failed.service || true";
+/// What starts a unit, and the limits of one, in all forms that a file has for them.
+const STARTERS: [(&str, &str); 3] = [
+    (
+        "watch.path",
+        "[Path]\nPathExists=/run/agree-never\nDirectoryNotEmpty=/run/agree-none\nUnit=agree-disabled.service\n",
+    ),
+    (
+        "watch.socket",
+        "[Socket]\nListenStream=/run/agree.sock\nListenDatagram=47615\nService=agree-disabled.service\n",
+    ),
+    (
+        "watch.timer",
+        "[Timer]\nOnCalendar=yearly\nOnBootSec=200d\nRandomizedDelaySec=2s\nUnit=agree-disabled.service\n",
+    ),
+];
+const LIMITS: &str = "[Service]\nTasksMax=50\nMemoryMax=1G\nMemoryLow=1M\nCPUQuota=150%\nCPUWeight=50\nIOWeight=20\n\
+LimitNOFILE=1024:4096\nLimitCORE=0\nNice=5\nOOMScoreAdjust=100\nAllowedCPUs=0-1\nDeviceAllow=/dev/null rw\n\
+RuntimeMaxSec=3d\nEnvironment=A=1 \"B=x y\"\nEnvironmentFile=-/etc/agree-none\nPassEnvironment=LANG\n\
+[Unit]\nOnFailure=agree-disabled.service\n";
 
-const CLEAN: &str = "systemctl stop agree-enabled.service
+const CLEAN: &str =
+    "systemctl stop agree-enabled.service agree-watch.path agree-watch.socket agree-watch.timer
 systemctl reset-failed agree-failed.service
 rm -rf /etc/systemd/system/agree-* /run/systemd/system/agree-* /opt/agree-linked.service
 rm -f /etc/systemd/system/multi-user.target.wants/agree-* /run/systemd/system/multi-user.target.wants/agree-*
@@ -56,8 +81,19 @@ fn the_agent_says_what_systemctl_says(world: &World) -> Result<()> {
     host.write(&path("failed"), failing)?;
     host.write(
         "/etc/systemd/system/agree-enabled.service.d/10-limit.conf",
-        "[Service]\nTasksMax=50\n",
+        LIMITS,
     )?;
+    host.write(
+        "/etc/systemd/system/agree-disabled.service.d/10-limit.conf",
+        LIMITS,
+    )?;
+    host.write(
+        "/etc/systemd/system-preset/10-agree.preset",
+        "disable agree-d*\nenable agree-*\n",
+    )?;
+    for (name, text) in STARTERS {
+        host.write(&format!("/etc/systemd/system/agree-{name}"), text)?;
+    }
     host.run(MAKE)?;
     let agreed = wait::until(
         "the agent to agree with systemctl",
@@ -71,7 +107,9 @@ fn the_agent_says_what_systemctl_says(world: &World) -> Result<()> {
         },
     );
     host.run(CLEAN)?;
-    host.run("rm -f /usr/local/lib/systemd/system/agree-masked.service")?;
+    host.run(
+        "rm -f /usr/local/lib/systemd/system/agree-masked.service /etc/systemd/system-preset/10-agree.preset",
+    )?;
     agreed?;
     twin::wait_settled(&world.lab).map(|_| ())
 }
@@ -83,24 +121,34 @@ fn path(name: &str) -> String {
 /// What the agent sees and what systemctl sees at one time.
 fn differences(world: &World) -> Result<Vec<String>> {
     let host = world.lab.host();
-    let before = host.run(SHOW)?;
+    let show = format!("{SHOW} --property={}", properties::names().join(","));
+    let before = host.run(&show)?;
     let (items, observed) = published(&host.run(LOOK)?)?;
-    let (files, after) = (host.run(FILES)?, host.run(SHOW)?);
+    let (files, after) = (host.run(FILES)?, host.run(&show)?);
     let mut differences = enablement(&items, &files);
+    let (timers, sockets) = (host.run(TIMERS)?, host.run(SOCKETS)?);
+    differences.extend(lists::differing(&items, &timers, &sockets));
+    let manager = lines(&host.run(MANAGER)?);
     // What moves while it is looked at says nothing.
     let before = shown(&before);
     for (name, unit) in shown(&after) {
         if before.get(&name) == Some(&unit) {
-            differences.extend(state(&name, &unit, items.get(&name), observed.get(&name)));
+            differences.extend(state(
+                &name,
+                &unit,
+                &manager,
+                items.get(&name),
+                observed.get(&name),
+            ));
         }
     }
     Ok(differences)
 }
 
-type Items = BTreeMap<String, UnitItem>;
+pub type Items = BTreeMap<String, UnitItem>;
 type ObservedUnits = BTreeMap<String, ObservedUnit>;
 /// Properties of a unit by name.
-type Shown = BTreeMap<String, String>;
+pub type Shown = BTreeMap<String, String>;
 
 /// Units in the list that `twin-agent --once` writes.
 fn published(list: &str) -> Result<(Items, ObservedUnits)> {
@@ -153,21 +201,37 @@ fn enablement(items: &Items, files: &str) -> Vec<String> {
     differing.collect()
 }
 
+/// Properties by name; those that systemctl shows in several lines keep them.
+fn lines(block: &str) -> Shown {
+    let mut shown = Shown::new();
+    for (key, value) in block.lines().filter_map(|line| line.split_once('=')) {
+        let entry = shown.entry(key.to_owned());
+        entry
+            .and_modify(|lines| {
+                lines.push('\n');
+                lines.push_str(value);
+            })
+            .or_insert_with(|| value.to_owned());
+    }
+    shown
+}
+
 /// Loaded units by name.
 fn shown(text: &str) -> BTreeMap<String, Shown> {
-    let blocks = text.split("\n\n").map(|block| {
-        let lines = block.lines().filter_map(|line| line.split_once('='));
-        lines
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect::<Shown>()
-    });
+    let blocks = text.split("\n\n").map(lines);
     blocks
         .filter_map(|block| Some((block.get("Id")?.clone(), block)))
         .collect()
 }
 
 /// States, files and main pid of a loaded unit that is published.
-fn state(name: &str, unit: &Shown, item: Option<&UnitItem>, observed: Option<&ObservedUnit>) -> Vec<String> {
+fn state(
+    name: &str,
+    unit: &Shown,
+    manager: &Shown,
+    item: Option<&UnitItem>,
+    observed: Option<&ObservedUnit>,
+) -> Vec<String> {
     let get = |key: &str| unit.get(key).map_or("", String::as_str);
     let Some(item) = item else {
         let kinds = [".service", ".socket", ".target", ".timer", ".path"];
@@ -220,7 +284,11 @@ fn state(name: &str, unit: &Shown, item: Option<&UnitItem>, observed: Option<&Ob
         ]),
         None => pairs.push(("state", "inactive".to_owned(), get("ActiveState").to_owned())),
     }
-    let differing = pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+    let more = properties::differing(unit, manager, item, observed);
+    let pairs = pairs
+        .into_iter()
+        .map(|(what, ours, theirs)| (what.to_owned(), ours, theirs));
+    let differing = pairs.filter(|(_, ours, theirs)| ours != theirs).chain(more);
     let told = differing.map(|(what, ours, theirs)| format!("{name}: {what} {ours:?}, systemctl {theirs:?}"));
     told.collect()
 }

@@ -69,6 +69,11 @@ impl Script<'_> {
             drop_ins: Vec::new(),
             dependencies: BTreeMap::new(),
             limits: BTreeMap::new(),
+            preset: String::new(),
+            timer: None,
+            socket: None,
+            path: None,
+            mount: None,
             service: Some(Service {
                 type_: "simple".to_owned(),
                 executables,

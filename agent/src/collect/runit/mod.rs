@@ -135,8 +135,7 @@ impl Runit {
             active_state: if runs { "active" } else { "inactive" }.to_owned(),
             sub_state: if pid == 0 { "dead" } else { "running" }.to_owned(),
             main_pid: pid,
-            restarts: 0,
-            result: String::new(),
+            ..ObservedUnit::default()
         };
         Ok(Some((item, observed)))
     }

@@ -1,18 +1,21 @@
 //! Makes the item of a unit from its effective properties and its files.
 //!
-//! A loaded unit's properties win unless its files are newer than what is loaded; a unit that is
-//! not loaded, or is stale, is described by its files alone and is never loaded for asking.
+//! A loaded unit's properties win, with what an edit changed since (see [`super::declared`]); a unit that
+//! is not loaded is described by its files alone and is never loaded for asking.
 
 use std::collections::BTreeMap;
 
 use safetytwin_crds::item::RunClass;
-use safetytwin_crds::item::unit::{Service, UnitItem};
+use safetytwin_crds::item::unit::{Mount, UnitItem};
 use safetytwin_crds::names::{UnitName, UnitType};
 
+use super::clean;
+use super::declared::Declared;
 use super::files::UnitFiles;
 use super::properties::Live;
 use super::runclass::Nature;
-use super::text::{UnitText, words};
+use super::text::UnitText;
+use super::variant::Map;
 use crate::collect::accounts::Accounts;
 use crate::redact::Redactor;
 
@@ -24,8 +27,14 @@ pub struct Facts<'a> {
     pub live: Option<&'a Live>,
     /// Its files.
     pub files: &'a UnitFiles,
+    /// What the files said when they were loaded, if they were edited since and that is known.
+    pub loaded_text: Option<&'a UnitText>,
     /// `UnitFileState` by its files, when it has any.
     pub enablement: Option<&'a str>,
+    /// `UnitFilePreset` by the preset files.
+    pub preset: &'a str,
+    /// Links of its enablement: WantedBy, RequiredBy, UpheldBy.
+    pub installed: BTreeMap<String, Vec<String>>,
 }
 
 impl Facts<'_> {
@@ -63,38 +72,39 @@ impl Facts<'_> {
         }
     }
 
-    /// The item, in run class `run`.
-    pub fn item(&self, run: RunClass, accounts: &Accounts, redactor: &Redactor) -> UnitItem {
-        let text = &self.files.text;
-        let (mut dependencies, mut limits, mut service) = match self.fresh() {
-            Some(live) => (
-                declared(&live.dependencies, self.name, text),
-                live.limits.clone(),
-                live.service.clone(),
-            ),
-            None => (named(text), limits(text), service(self.name, text, accounts)),
-        };
-        let clean = |text: &mut String| *text = redactor.text(text).text;
-        limits.values_mut().for_each(clean);
-        service.iter_mut().flat_map(texts).for_each(clean);
-        for name in dependencies.values_mut().flatten() {
-            *name = match name.parse() {
-                Ok(unit) => redactor.unit_name(&unit).as_str().to_owned(),
-                // What is no name is not in force, but it is told as it is written.
-                Err(_) => redactor.text(name).text,
-            };
-        }
-        UnitItem {
-            name: redactor.unit_name(self.name),
+    /// The item, in run class `run`; `manager` are the manager's own properties.
+    pub fn item(&self, run: RunClass, manager: &Map, accounts: &Accounts, redactor: &Redactor) -> UnitItem {
+        let mut declared = self.declared(manager, accounts);
+        declared.dependencies.extend(self.installed.clone());
+        let item = UnitItem {
+            name: self.name.clone(),
             load_state: self.load_state().to_owned(),
             run,
             enablement: self.enablement().to_owned(),
+            preset: self.preset.to_owned(),
             origin: self.files.origin.clone(),
             fragment: self.files.fragment.clone(),
             drop_ins: self.files.drop_ins.clone(),
-            dependencies,
-            limits,
-            service,
+            dependencies: declared.dependencies,
+            limits: declared.limits,
+            service: declared.service,
+            timer: declared.timer,
+            socket: declared.socket,
+            path: declared.path,
+            mount: mount(self.name, &self.files.text),
+        };
+        clean::item(item, redactor)
+    }
+
+    fn declared(&self, manager: &Map, accounts: &Accounts) -> Declared {
+        let written = |text| Declared::written(self.name, text, manager, accounts);
+        let text = &self.files.text;
+        match (self.live, self.loaded_text) {
+            (Some(live), _) if !live.stale => Declared::loaded(live, self.name, text),
+            (Some(live), Some(then)) => {
+                Declared::loaded(live, self.name, then).edited(&written(then), &written(text))
+            }
+            _ => written(text),
         }
     }
 
@@ -108,135 +118,26 @@ impl Facts<'_> {
     }
 }
 
-/// All that is taken from the text as it is: anything may stand there.
-fn texts(service: &mut Service) -> impl Iterator<Item = &mut String> {
-    let accounts = service.user.iter_mut().chain(&mut service.group);
-    let names = accounts.map(|account| &mut account.name);
-    let paths = service
-        .executables
-        .iter_mut()
-        .chain(&mut service.working_directory);
-    let names = names.chain(paths).chain(&mut service.environment_names);
-    names.chain(std::iter::once(&mut service.type_))
-}
-
-/// Properties that gain members when *another* unit appears: only what the unit's own files name
-/// is its declaration.
-fn is_mutual(property: &str, unit: &UnitName) -> bool {
-    matches!(property, "After" | "Before" | "Conflicts")
-        || (unit.unit_type() == UnitType::Target && matches!(property, "Wants" | "Requires"))
-}
-
-fn declared(
-    effective: &BTreeMap<String, Vec<String>>,
-    unit: &UnitName,
-    text: &UnitText,
-) -> BTreeMap<String, Vec<String>> {
-    let mut own = effective.clone();
-    own.retain(|property, names| {
-        if is_mutual(property, unit) {
-            let written = text.names("Unit", property);
-            names.retain(|name| written.contains(&name.as_str()));
-        }
-        !names.is_empty()
-    });
-    own
-}
-
-fn named(text: &UnitText) -> BTreeMap<String, Vec<String>> {
-    let properties = [
-        "Requires",
-        "Requisite",
-        "Wants",
-        "BindsTo",
-        "PartOf",
-        "Conflicts",
-        "After",
-        "Before",
-    ];
-    let mut found = BTreeMap::new();
-    for property in properties {
-        let mut names: Vec<String> = text
-            .names("Unit", property)
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        names.sort();
-        names.dedup();
-        if !names.is_empty() {
-            found.insert(property.to_owned(), names);
-        }
-    }
-    found
-}
-
-fn limits(text: &UnitText) -> BTreeMap<String, String> {
-    let keys = [
-        "MemoryMax",
-        "MemoryHigh",
-        "MemorySwapMax",
-        "TasksMax",
-        "CPUWeight",
-        "IOWeight",
-        "CPUQuota",
-        "LimitNOFILE",
-        "LimitNPROC",
-        "LimitCORE",
-        "LimitMEMLOCK",
-    ];
-    let value = |key: &&str| Some(((*key).to_owned(), text.last("Service", key)?.to_owned()));
-    keys.iter().filter_map(value).collect()
-}
-
-fn service(unit: &UnitName, text: &UnitText, accounts: &Accounts) -> Option<Service> {
-    if unit.unit_type() != UnitType::Service {
-        return None;
-    }
-    let get = |key| text.last("Service", key);
-    let default_type = match (get("BusName"), get("ExecStart")) {
-        (Some(_), _) => "dbus",
-        (None, Some(_)) => "simple",
-        (None, None) => "oneshot",
+/// What a mount, automount or swap unit attaches. By its file: what is mounted says another name for it.
+fn mount(unit: &UnitName, text: &UnitText) -> Option<Mount> {
+    let section = match unit.unit_type() {
+        UnitType::Mount => "Mount",
+        UnitType::Automount => "Automount",
+        UnitType::Swap => "Swap",
+        _ => return None,
     };
-    let mut environment: Vec<String> = text
-        .all("Service", "Environment")
-        .into_iter()
-        .flat_map(words)
-        .filter_map(|word| Some(word.split_once('=')?.0.to_owned()))
-        .collect();
-    environment.sort();
-    environment.dedup();
-    Some(Service {
-        type_: get("Type").unwrap_or(default_type).to_owned(),
-        remain_after_exit: text.flag("Service", "RemainAfterExit"),
-        executables: ["ExecStartPre", "ExecStart", "ExecStartPost"]
-            .iter()
-            .flat_map(|key| text.all("Service", key))
-            .filter_map(executable)
-            .collect(),
-        user: get("User").map(|name| accounts.user(name)),
-        group: get("Group").map(|name| accounts.group(name)),
-        working_directory: get("WorkingDirectory")
-            .filter(|d| d.starts_with('/'))
-            .map(str::to_owned),
-        dynamic_user: text.flag("Service", "DynamicUser"),
-        environment_names: environment,
+    let get = |key| text.last(section, key).unwrap_or_default().to_owned();
+    Some(Mount {
+        what: get("What"),
+        where_: get("Where"),
+        type_: get("Type"),
+        options: get("Options"),
     })
-}
-
-/// The program of a command line, unless its failure is ignored (systemd.service(5), prefixes).
-fn executable(command: &str) -> Option<String> {
-    let program = command.trim_start_matches(['@', '-', ':', '+', '!', '|']);
-    let prefix = command.get(..command.len() - program.len())?;
-    if prefix.contains('-') {
-        return None;
-    }
-    words(program).into_iter().next()
 }
 
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::item::unit::Origin;
+    use safetytwin_crds::item::unit::{Origin, Service};
 
     use super::*;
 
@@ -248,7 +149,7 @@ mod tests {
             fragment: None,
             drop_ins: Vec::new(),
             masked: false,
-            text: parsed,
+            text: std::sync::Arc::new(parsed),
             install: None,
         }
     }
@@ -277,9 +178,17 @@ mod tests {
                 name: &name,
                 live: Some(&live),
                 files: &files,
+                loaded_text: None,
                 enablement: Some("enabled"),
+                preset: "enabled",
+                installed: BTreeMap::new(),
             };
-            facts.item(RunClass::Up, &Accounts::default(), &Redactor::default())
+            facts.item(
+                RunClass::Up,
+                &Map::new(),
+                &Accounts::default(),
+                &Redactor::default(),
+            )
         };
         assert_eq!(
             item(&["multi-user.target"]),
@@ -304,9 +213,17 @@ mod tests {
                 name: &name,
                 live,
                 files: &files,
+                loaded_text: None,
                 enablement: None,
+                preset: "",
+                installed: BTreeMap::new(),
             };
-            let item = facts.item(RunClass::Down, &Accounts::default(), &Redactor::default());
+            let item = facts.item(
+                RunClass::Down,
+                &Map::new(),
+                &Accounts::default(),
+                &Redactor::default(),
+            );
             let service = item.service.unwrap();
             assert_eq!(service.executables, ["/bin/a"]);
             assert_eq!(service.environment_names, ["A", "B"]);

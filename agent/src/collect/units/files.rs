@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::item::unit::{Origin, UnitFile};
@@ -31,7 +32,7 @@ pub struct UnitFiles {
     /// The main file is a link to /dev/null or empty.
     pub masked: bool,
     /// What the files say together, unredacted; never leaves the process.
-    pub text: UnitText,
+    pub text: Arc<UnitText>,
     /// What `[Install]` sections say; none when a file of the unit was not read.
     pub install: Option<Install>,
 }
@@ -44,7 +45,7 @@ impl UnitFiles {
             fragment: None,
             drop_ins: Vec::new(),
             masked: false,
-            text: UnitText::default(),
+            text: Arc::default(),
             install: Some(Install::default()),
         }
     }
@@ -159,7 +160,7 @@ impl UnitFiles {
             Source::Refused(_) => *own = None,
             Source::Text(bytes) => {
                 let text = String::from_utf8_lossy(bytes);
-                self.text.add(&text);
+                Arc::make_mut(&mut self.text).add(&text);
                 match own {
                     Some(own) if std::str::from_utf8(bytes).is_ok() => own.add(&text),
                     own => *own = None,

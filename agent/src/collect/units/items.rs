@@ -1,18 +1,24 @@
 //! Makes the published items from what is on disk and what is loaded.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::item::{Observed, RunClass, UnitItem};
 use safetytwin_crds::names::UnitName;
+use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
 use super::build::Facts;
+use super::clean;
 use super::loaded::Loaded;
 use super::on_disk::OnDisk;
 use super::properties::Live;
 use super::runclass::{self, Debounce};
 use super::select;
+use super::text::UnitText;
+use super::variant::Map;
+use crate::collect::accounts::Accounts;
 use crate::collect::{Collected, Content};
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
@@ -23,6 +29,11 @@ pub struct Items {
     /// By the name on the host; and whether the unit was loaded.
     published: BTreeMap<String, (bool, UnitItem)>,
     debounce: Debounce,
+    arrivals: Arrivals,
+    /// What the files said of each unit when they were loaded last.
+    loaded_texts: HashMap<String, Arc<UnitText>>,
+    /// Units that had a file before; none at the first look.
+    seen: Option<BTreeSet<String>>,
 }
 
 impl Items {
@@ -32,7 +43,15 @@ impl Items {
             redactor,
             published: BTreeMap::new(),
             debounce: Debounce::default(),
+            arrivals: Arrivals::default(),
+            loaded_texts: HashMap::new(),
+            seen: None,
         }
+    }
+
+    /// Says whether the service manager is reading all unit files now.
+    pub fn note_reload(&mut self, reloading: bool) {
+        self.arrivals.note_reload(reloading, Instant::now());
     }
 
     /// The items, from what is known.
@@ -41,6 +60,7 @@ impl Items {
         let lingering = select::lingering_users(root, &accounts);
         let now = Instant::now();
         let mut published = BTreeMap::new();
+        let mut held = BTreeSet::new();
         let mut gaps = gaps(disk, loaded);
         let unnamed = loaded
             .iter()
@@ -62,16 +82,32 @@ impl Items {
             if select::is_item(&unit, load_state, in_use, disk.has_file(name), &lingering)
                 && let Some(files) = disk.files(name)
             {
+                let loaded_text = self.loaded_text(name, live, &files.text);
+                let mut installed = disk.installed(name);
+                clean::names(&mut installed, &self.redactor);
                 let facts = Facts {
                     name: &unit,
                     live,
                     files,
+                    loaded_text: loaded_text.as_deref(),
                     enablement: disk.enablement(name),
+                    preset: disk.preset(name),
+                    installed,
                 };
-                published.insert(name.clone(), self.item(&facts, &accounts, now));
+                let entry = self.item(&facts, loaded.manager(), &accounts, now);
+                let new =
+                    self.seen.as_ref().is_some_and(|seen| !seen.contains(name)) || self.arrivals.holds(name);
+                if new && !in_use && self.arrivals.hold(name, &entry.1, now) {
+                    held.insert(name.clone());
+                } else {
+                    published.insert(name.clone(), entry);
+                }
             }
         }
         self.published = published;
+        self.arrivals.retain(&held);
+        self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
+        self.seen = Some(disk.names().cloned().collect());
         Collected {
             content: self.content(loaded),
             gaps,
@@ -81,13 +117,23 @@ impl Items {
 
     /// When the next item changes without news.
     pub fn due(&self) -> Option<Instant> {
-        self.debounce.due()
+        self.debounce.due().into_iter().chain(self.arrivals.due()).min()
+    }
+
+    /// What the files of a unit said when they were loaded: the same as now, unless they were edited.
+    fn loaded_text(&mut self, name: &str, live: Option<&Live>, now: &Arc<UnitText>) -> Option<Arc<UnitText>> {
+        if live?.stale {
+            return self.loaded_texts.get(name).cloned();
+        }
+        self.loaded_texts.insert(name.to_owned(), now.clone());
+        None
     }
 
     fn item(
         &mut self,
         facts: &Facts<'_>,
-        accounts: &crate::collect::accounts::Accounts,
+        manager: &Map,
+        accounts: &Accounts,
         now: Instant,
     ) -> (bool, UnitItem) {
         let name = facts.name.as_str();
@@ -108,15 +154,23 @@ impl Items {
         };
         let run = self.debounce.settle(name, run, run_before, now);
         match kept {
-            Some((_, item)) => (
-                true,
-                UnitItem {
+            Some((_, item)) => {
+                let mut item = UnitItem {
                     run,
                     enablement: facts.enablement().to_owned(),
+                    preset: facts.preset.to_owned(),
                     ..item.clone()
-                },
+                };
+                let links = ["WantedBy", "RequiredBy", "UpheldBy"];
+                item.dependencies
+                    .retain(|property, _| !links.contains(&property.as_str()));
+                item.dependencies.extend(facts.installed.clone());
+                (true, item)
+            }
+            None => (
+                facts.live.is_some(),
+                facts.item(run, manager, accounts, &self.redactor),
             ),
-            None => (facts.live.is_some(), facts.item(run, accounts, &self.redactor)),
         }
     }
 
@@ -137,13 +191,24 @@ impl Items {
             .iter()
             .filter(|(name, _)| self.published.contains_key(*name));
         let mut units: Vec<ObservedUnit> = published
-            .map(|(name, live)| ObservedUnit {
+            .map(|(name, live)| {
+                let mut dependencies = live.dependencies.clone();
+                clean::names(&mut dependencies, &self.redactor);
+                (name, live, dependencies)
+            })
+            .map(|(name, live, dependencies)| ObservedUnit {
                 name: self.redactor.name(name).text,
                 active_state: live.active_state.clone(),
                 sub_state: live.sub_state.clone(),
                 main_pid: live.main_pid,
                 restarts: live.restarts,
                 result: live.result.clone(),
+                active_enter_timestamp: live.active_enter_timestamp,
+                timer: live
+                    .timer
+                    .is_some()
+                    .then(|| live.runs.clone().unwrap_or_default()),
+                dependencies,
             })
             .collect();
         units.sort_by(|a, b| a.name.cmp(&b.name));

@@ -57,6 +57,8 @@ pub struct Listing {
     wanted: HashMap<String, BTreeSet<&'static str>>,
     /// Names linked in `*.upholds` directories.
     upheld: BTreeSet<String>,
+    /// Names linked in such directories: property, and the units whose directories those are.
+    installed: BTreeMap<String, BTreeMap<&'static str, BTreeSet<String>>>,
     /// What a unit's own `.wants`, `.requires` and `.upholds` directories name.
     wants: BTreeMap<String, Vec<String>>,
     /// Links in the load path by the last part of what they say: directory and name of the link.
@@ -142,6 +144,13 @@ impl Listing {
             }
             let named = self.wants.entry(unit.to_owned()).or_default();
             named.push(format!("{suffix}/{name}"));
+            let property = match suffix {
+                "wants" => "WantedBy",
+                "requires" => "RequiredBy",
+                _ => "UpheldBy",
+            };
+            let links = self.installed.entry(name.clone()).or_default();
+            links.entry(property).or_default().insert(unit.to_owned());
             if suffix == "upholds" {
                 self.upheld.insert(name);
             } else {
@@ -186,6 +195,23 @@ impl Listing {
     /// What the `.wants`, `.requires` and `.upholds` directories of `name` link.
     pub fn wants(&self, name: &str) -> &[String] {
         self.wants.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// By which units' directories `name` is linked: WantedBy, RequiredBy and UpheldBy, sorted.
+    pub fn installed(&self, name: &str) -> BTreeMap<String, Vec<String>> {
+        let links = self.installed.get(name).into_iter().flatten();
+        links
+            .map(|(property, units)| ((*property).to_owned(), units.iter().cloned().collect()))
+            .collect()
+    }
+
+    /// Instances that such a link names, and whose template is there: units of the host also while they
+    /// do not run.
+    pub fn instances(&self) -> impl Iterator<Item = &String> + '_ {
+        let has_template =
+            |unit: UnitName| unit.template().is_some_and(|name| self.units.contains_key(&name));
+        let names = self.installed.keys();
+        names.filter(move |name| name.parse::<UnitName>().is_ok_and(has_template))
     }
 
     /// Links whose target ends in `/name`: directory of the load path and name of the link.

@@ -14,8 +14,9 @@ use zbus::Connection;
 
 use super::manager;
 use super::on_disk::Changes;
-use super::properties::{Live, Map, States};
+use super::properties::{Live, States};
 use super::signals::{Dirty, is_followed};
+use super::variant::Map;
 use crate::collect::CollectError;
 use crate::collect::accounts::Accounts;
 use crate::collect::bus::{self, Listed};
@@ -63,6 +64,11 @@ impl Loaded {
     /// Units whose properties are still to be read.
     pub fn unread(&self) -> &BTreeSet<String> {
         &self.todo
+    }
+
+    /// The manager's own properties: defaults of limits.
+    pub fn manager(&self) -> &Map {
+        &self.defaults
     }
 
     /// Names, and where each was loaded from.
@@ -215,7 +221,7 @@ impl Loaded {
             match reply {
                 Ok(map) => {
                     self.live
-                        .insert(name.clone(), Live::new(&map, &self.defaults, accounts));
+                        .insert(name.clone(), Live::new(&name, &map, &self.defaults, accounts));
                 }
                 // It went meanwhile.
                 Err(CollectError::Bus {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::{Stream, StreamExt};
 use zbus::Connection;
 
-use super::properties::Map;
+use super::variant::Map;
 use crate::collect::CollectError;
 use crate::collect::bus::{self, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, unit_path};
 

@@ -6,25 +6,47 @@
 //! seldom:                 one list and GetAll of units that were loaded or reloaded,
 //!                         GetUnitFileState where the files do not tell
 //! ```
+//! What a change waits for until it is on the board:
+//! - [`BURST`], 100 ms, for the rest of its burst; another 100 ms in the publisher, then one request for the
+//!   section and one for the head, in that order;
+//! - an edited, linked or removed file: nothing more. The files tell, also while the service manager is
+//!   busy with a daemon-reload (seconds on an emulated machine), and what is loaded stays known until it is
+//!   done: [`declared`] makes the edit one change before and after;
+//! - a state: nothing more, its signal carries it; a stop 2 s, so that a restart is none ([`runclass`]);
+//! - a unit that starts: the answer of two calls about it;
+//! - a unit that is new and does not run: until it starts, or nothing was done to it for 700 ms
+//!   ([`arrivals`]), so that an installation in steps is one change. Others do not wait for it;
+//! - what was loaded by a daemon-reload: its end, before which nothing that signals say of units is believed.
+//!
 //! Invariants: an unloaded unit is never loaded by looking; systemd is asked about a unit only when
 //! something about that unit changed; the published state follows the files on disk, also before a
 //! daemon-reload; a look that is cut short loses nothing of what it read.
 
+mod arrivals;
 pub(crate) mod build;
+mod clean;
+mod declared;
+mod dependencies;
 mod enablement;
 pub(crate) mod files;
 mod install;
 mod items;
+mod limits;
 mod listing;
 mod loaded;
 mod manager;
 mod on_disk;
 mod packages;
+mod presets;
 pub(crate) mod properties;
+mod quantity;
 mod runclass;
 mod select;
+mod service;
 mod signals;
 pub(crate) mod text;
+mod triggers;
+pub(crate) mod variant;
 mod watch;
 
 #[cfg(test)]
@@ -51,12 +73,8 @@ use super::{Budget, CollectError, Collected, Collector, Scope, runit};
 use crate::hostroot::HostRoot;
 use crate::settings::Settings;
 
-/// Signals of one burst are looked at together.
+/// News of one burst is looked at together.
 const BURST: Duration = Duration::from_millis(100);
-/// A step of an installation follows the one before within this time.
-const QUIET: Duration = Duration::from_millis(700);
-/// Longest wait for an installation to be complete; a daemon-reload takes seconds on an emulated machine.
-const SETTLE_AT_MOST: Duration = Duration::from_secs(20);
 /// An emulated machine with hundreds of units answers that slowly.
 const SLOWEST_AUDIT: Duration = Duration::from_secs(120);
 const AUDIT: Duration = Duration::from_secs(600);
@@ -181,25 +199,6 @@ impl Units {
         Ok(())
     }
 
-    /// Waits until a service that is being installed step by step is complete: it started, or nothing more
-    /// came for a moment.
-    async fn settle(&self) {
-        let Some(signals) = &self.signals else { return };
-        let at_most = Instant::now() + SETTLE_AT_MOST;
-        while signals.awaits_more() && Instant::now() < at_most {
-            let watch = self.watch.as_ref();
-            tokio::select! {
-                () = signals.next() => {}
-                () = async { match watch { Some(w) => w.changed().await, None => std::future::pending().await } } => {
-                    signals.note_files();
-                }
-                () = sleep(QUIET) => if !signals.reloading() { return },
-            }
-        }
-        // Its other signals.
-        sleep(BURST).await;
-    }
-
     fn has_unfinished(&self) -> bool {
         !self.loaded.unread().is_empty() || !self.disk().unasked().is_empty()
     }
@@ -237,6 +236,15 @@ impl Collector for Units {
 
     async fn collect(&mut self, scope: Scope) -> Result<Collected, CollectError> {
         let connection = self.connect().await?;
+        let reloading = self.signals.as_ref().is_some_and(Signals::reloading);
+        self.items.note_reload(reloading);
+        if reloading && scope == Scope::Changes && !self.pending.all && !self.has_unfinished() {
+            // The files tell; the service manager answers, and is believed, when it is done.
+            if self.signals.as_ref().is_some_and(Signals::take_files) {
+                self.look_at_disk().await?;
+            }
+            return Ok(self.assemble());
+        }
         if let Some(signals) = &self.signals {
             self.pending.append(signals.take());
         }
@@ -277,10 +285,9 @@ impl Collector for Units {
                     signals.note_files();
                 }
             }
-            () = async { match due { Some(at) => sleep_until(at.into()).await, None => std::future::pending().await } } => return,
+            () = async { match due { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => return,
             () = sleep(REST), if unfinished => return,
         }
         sleep(BURST).await;
-        self.settle().await;
     }
 }

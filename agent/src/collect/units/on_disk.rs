@@ -11,7 +11,9 @@ use super::enablement::{self, Enablement};
 use super::files::{Places, UnitFiles};
 use super::listing::{Listing, Place};
 use super::packages::Packages;
+use super::presets::Presets;
 use crate::collect::accounts::Accounts;
+use crate::hostroot::entries::Kind;
 use crate::hostroot::{HostRoot, ReadError};
 use crate::redact::Redactor;
 
@@ -53,6 +55,7 @@ pub struct OnDisk {
     root: HostRoot,
     redactor: Redactor,
     packages: Packages,
+    presets: Presets,
     accounts: Arc<Accounts>,
     listing: Listing,
     units: BTreeMap<String, Known>,
@@ -66,6 +69,7 @@ impl OnDisk {
             root,
             redactor,
             packages: Packages::default(),
+            presets: Presets::default(),
             accounts: Arc::default(),
             listing: Listing::default(),
             units: BTreeMap::new(),
@@ -81,11 +85,13 @@ impl OnDisk {
     pub fn look(&mut self, live: &BTreeMap<String, String>) -> Result<Changes, ReadError> {
         let listing = Listing::scan(&self.root)?;
         let moved = self.packages.refresh(&self.root);
+        self.presets.refresh(&self.root);
         self.accounts = Arc::new(Accounts::read(&self.root));
         let mut before = std::mem::take(&mut self.units);
         let first = before.is_empty();
         let mut changes = Changes::default();
-        let names: BTreeSet<&String> = listing.names().chain(live.keys()).collect();
+        let names = listing.names().chain(listing.instances()).chain(live.keys());
+        let names: BTreeSet<&String> = names.collect();
         for name in names {
             let Ok(unit) = name.parse::<UnitName>() else {
                 continue;
@@ -168,6 +174,31 @@ impl OnDisk {
             Enablement::Ask => self.answers.get(name).map(|(_, state)| state.as_str()),
             Enablement::NoFile => None,
         }
+    }
+
+    /// `UnitFilePreset` of a unit; empty when it has no file.
+    pub fn preset(&self, name: &str) -> &'static str {
+        let Some(place) = self
+            .units
+            .get(name)
+            .and_then(|known| known.places.fragment.as_ref())
+        else {
+            return "";
+        };
+        // Where a link leads is the unit's file; a mask is none.
+        match &place.kind {
+            Kind::Link(target) if target == Path::new("/dev/null") => "",
+            Kind::Link(target) => {
+                let name = target.file_name().and_then(|name| name.to_str());
+                name.map_or("", |name| self.presets.of(name))
+            }
+            _ => self.presets.of(&place.name),
+        }
+    }
+
+    /// Links of a unit's enablement: WantedBy, RequiredBy and UpheldBy.
+    pub fn installed(&self, name: &str) -> BTreeMap<String, Vec<String>> {
+        self.listing.installed(name)
     }
 
     /// Whether the unit directories have a unit of that name, not only another name for one.

@@ -1,14 +1,15 @@
-//! What the agent takes from a unit's D-Bus properties (org.freedesktop.systemd1(5)).
+//! What the agent keeps of a loaded unit's D-Bus properties (org.freedesktop.systemd1(5)).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use safetytwin_crds::item::unit::Service;
-use zbus::{OwnedVariant, Variant};
+use safetytwin_crds::item::observed::ObservedTimer;
+use safetytwin_crds::item::unit::{PathWatch, Service, Socket, Timer};
+use safetytwin_crds::names::{UnitName, UnitType};
 
+use super::dependencies::{self, Dependencies};
+use super::variant::{Map, number, text, truth};
+use super::{limits, service, triggers};
 use crate::collect::accounts::Accounts;
-
-/// `GetAll` of a unit, all interfaces.
-pub type Map = HashMap<String, OwnedVariant>;
 
 /// Effective properties of a loaded unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,12 +30,18 @@ pub struct Live {
     pub relinked: bool,
     /// Its properties were read, not its states only.
     pub read: bool,
-    /// Dependency property to sorted unit names, all of them.
-    pub dependencies: BTreeMap<String, Vec<String>>,
+    /// All that are in force, in both directions.
+    pub dependencies: Dependencies,
     /// Limits that differ from the manager's defaults.
     pub limits: BTreeMap<String, String>,
     /// Services only.
     pub service: Option<Service>,
+    /// Timers only.
+    pub timer: Option<Timer>,
+    /// Sockets only.
+    pub socket: Option<Socket>,
+    /// Path units only.
+    pub path: Option<PathWatch>,
     /// `BusName` of a service.
     pub bus_name: String,
     /// `MainPID`.
@@ -43,69 +50,37 @@ pub struct Live {
     pub restarts: u32,
     /// `Result`.
     pub result: String,
+    /// `ActiveEnterTimestamp`, microseconds since 1970; 0 for never.
+    pub active_enter_timestamp: u64,
+    /// Of a timer.
+    pub runs: Option<ObservedTimer>,
 }
 
-const DEPENDENCIES: [&str; 10] = [
-    "Requires",
-    "Requisite",
-    "Wants",
-    "BindsTo",
-    "PartOf",
-    "Conflicts",
-    "After",
-    "Before",
-    "TriggeredBy",
-    "Triggers",
-];
-
-/// Limits whose default is "none" or "not set".
-const UNLIMITED: [&str; 7] = [
-    "MemoryMax",
-    "MemoryHigh",
-    "MemorySwapMax",
-    "CPUWeight",
-    "IOWeight",
-    "CPUQuotaPerSecUSec",
-    "RuntimeMaxUSec",
-];
-/// Limits whose default the manager names, as `Default` + name.
-const DEFAULTED: [&str; 9] = [
-    "TasksMax",
-    "LimitNOFILE",
-    "LimitNPROC",
-    "LimitCORE",
-    "LimitMEMLOCK",
-    "LimitSTACK",
-    "LimitAS",
-    "LimitFSIZE",
-    "LimitCPU",
-];
-
 impl Live {
-    /// Reads `map`; `defaults` are the manager's own properties.
-    pub fn new(map: &Map, defaults: &Map, accounts: &Accounts) -> Self {
+    /// Reads `map`, of the unit `name`; `manager` are the manager's own properties.
+    pub fn new(name: &str, map: &Map, manager: &Map, accounts: &Accounts) -> Self {
         let get = |key| map.get(key).and_then(text).unwrap_or_default();
-        Self {
-            load_state: get("LoadState"),
-            active_state: get("ActiveState"),
-            sub_state: get("SubState"),
+        let unit_type = name
+            .parse()
+            .map_or(UnitType::Service, |unit: UnitName| unit.unit_type());
+        let mut live = Self {
             file_state: get("UnitFileState"),
             fragment_path: get("FragmentPath"),
             stale: map.get("NeedDaemonReload").is_some_and(truth),
-            relinked: false,
             read: true,
-            dependencies: dependencies(map),
-            limits: limits(map, defaults),
-            service: map.contains_key("ExecMainPID").then(|| service(map, accounts)),
+            dependencies: dependencies::in_force(map),
+            limits: limits::loaded(map, manager, unit_type),
+            service: service::loaded(map, accounts),
+            timer: triggers::timer(map),
+            socket: triggers::socket(map),
+            path: triggers::path(map),
             bus_name: get("BusName"),
-            main_pid: number(map.get("MainPID")).unwrap_or_default() as u32,
-            restarts: number(map.get("NRestarts")).unwrap_or_default() as u32,
-            result: get("Result"),
-        }
+            ..Self::default()
+        };
+        live.set(States::read(map));
+        live
     }
-}
 
-impl Live {
     /// Of a unit whose properties are never read.
     pub fn of(states: States) -> Self {
         let mut live = Self::default();
@@ -123,6 +98,10 @@ impl Live {
         put(&mut self.result, states.result);
         self.main_pid = states.main_pid.unwrap_or(self.main_pid);
         self.restarts = states.restarts.unwrap_or(self.restarts);
+        self.active_enter_timestamp = states
+            .active_enter_timestamp
+            .unwrap_or(self.active_enter_timestamp);
+        self.runs = states.runs.or(self.runs.take());
     }
 }
 
@@ -141,6 +120,10 @@ pub struct States {
     pub main_pid: Option<u32>,
     /// `NRestarts`.
     pub restarts: Option<u32>,
+    /// `ActiveEnterTimestamp`.
+    pub active_enter_timestamp: Option<u64>,
+    /// The next and the last run of a timer, which one signal carries together.
+    pub runs: Option<ObservedTimer>,
 }
 
 impl States {
@@ -155,6 +138,8 @@ impl States {
             result: word("Result"),
             main_pid: count("MainPID"),
             restarts: count("NRestarts"),
+            active_enter_timestamp: number(map.get("ActiveEnterTimestamp")),
+            runs: triggers::runs(map),
         }
     }
 
@@ -175,6 +160,8 @@ impl States {
             result,
             main_pid,
             restarts,
+            active_enter_timestamp,
+            runs,
         } = later;
         self.load_state = load_state.or(self.load_state.take());
         self.active_state = active_state.or(self.active_state.take());
@@ -182,114 +169,7 @@ impl States {
         self.result = result.or(self.result.take());
         self.main_pid = main_pid.or(self.main_pid);
         self.restarts = restarts.or(self.restarts);
-    }
-}
-
-fn dependencies(map: &Map) -> BTreeMap<String, Vec<String>> {
-    let mut dependencies = BTreeMap::new();
-    for key in DEPENDENCIES {
-        let mut names = map.get(key).map(texts).unwrap_or_default();
-        names.sort();
-        if !names.is_empty() {
-            dependencies.insert(key.to_owned(), names);
-        }
-    }
-    dependencies
-}
-
-fn limits(map: &Map, defaults: &Map) -> BTreeMap<String, String> {
-    let mut limits = BTreeMap::new();
-    for key in UNLIMITED {
-        if let Some(value) = number(map.get(key)).filter(|v| *v != u64::MAX) {
-            limits.insert(key.to_owned(), value.to_string());
-        }
-    }
-    for key in DEFAULTED {
-        let default = number(defaults.get(&format!("Default{key}")));
-        let value = number(map.get(key));
-        if let Some(value) = value.filter(|v| Some(*v) != default) {
-            let text = if value == u64::MAX {
-                "infinity".to_owned()
-            } else {
-                value.to_string()
-            };
-            limits.insert(key.to_owned(), text);
-        }
-    }
-    limits
-}
-
-fn service(map: &Map, accounts: &Accounts) -> Service {
-    let get = |key| map.get(key).and_then(text).filter(|t: &String| !t.is_empty());
-    let mut names: Vec<String> = map
-        .get("Environment")
-        .map(texts)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|assignment| Some(assignment.split_once('=')?.0.to_owned()))
-        .collect();
-    names.sort();
-    names.dedup();
-    Service {
-        type_: get("Type").unwrap_or_default(),
-        remain_after_exit: map.get("RemainAfterExit").is_some_and(truth),
-        executables: ["ExecStartPre", "ExecStart", "ExecStartPost"]
-            .iter()
-            .flat_map(|key| map.get(*key).map(executables).unwrap_or_default())
-            .collect(),
-        user: get("User").map(|name| accounts.user(&name)),
-        group: get("Group").map(|name| accounts.group(&name)),
-        // "!" marks a directory that may be missing; "~" is the user's home.
-        working_directory: get("WorkingDirectory").filter(|path| path.starts_with('/')),
-        dynamic_user: map.get("DynamicUser").is_some_and(truth),
-        environment_names: names,
-    }
-}
-
-/// Paths of an `a(sasbttttuii)` command list whose failure is not ignored.
-fn executables(value: &OwnedVariant) -> Vec<String> {
-    let Variant::Array(commands) = &**value else {
-        return Vec::new();
-    };
-    let path = |command: &Variant<'_>| {
-        let Variant::Structure(fields) = command else {
-            return None;
-        };
-        match fields.fields() {
-            [Variant::Str(path), _, Variant::Bool(false), ..] => Some(path.to_string()),
-            _ => None,
-        }
-    };
-    commands.inner().iter().filter_map(path).collect()
-}
-
-/// A string.
-pub fn text(value: &OwnedVariant) -> Option<String> {
-    match &**value {
-        Variant::Str(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-fn texts(value: &OwnedVariant) -> Vec<String> {
-    let Variant::Array(values) = &**value else {
-        return Vec::new();
-    };
-    let text = |value: &Variant<'_>| match value {
-        Variant::Str(text) => Some(text.to_string()),
-        _ => None,
-    };
-    values.inner().iter().filter_map(text).collect()
-}
-
-fn truth(value: &OwnedVariant) -> bool {
-    matches!(&**value, Variant::Bool(true))
-}
-
-fn number(value: Option<&OwnedVariant>) -> Option<u64> {
-    match &**value? {
-        Variant::U64(n) => Some(*n),
-        Variant::U32(n) => Some(u64::from(*n)),
-        _ => None,
+        self.active_enter_timestamp = active_enter_timestamp.or(self.active_enter_timestamp);
+        self.runs = runs.or(self.runs.take());
     }
 }

@@ -1,9 +1,10 @@
 //! Run state as a class, and the 2 s in which a unit may be down without being Down.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use safetytwin_crds::item::RunClass;
+use tokio::time::Instant;
 
 /// How long a unit must be down before it is Down, so that a restart is no change.
 pub const DOWN_AFTER: Duration = Duration::from_secs(2);

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 use zbus::message::Type;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
@@ -17,6 +19,8 @@ use crate::collect::CollectError;
 use crate::collect::bus::{self, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, UNITS_PATH, unit_of};
 
 const MOST: usize = 4096;
+/// A reload of which the end was not heard is over after this time.
+const RELOAD_AT_MOST: Duration = Duration::from_secs(20);
 
 /// What signals say of one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub struct Dirty {
     pub reloaded: bool,
     /// Everything: signals may have been lost.
     pub all: bool,
-    /// The service manager is reading all unit files now. Not news, and not taken with them.
-    reloading: bool,
+    /// Since when the service manager reads all unit files. Not news, and not taken with them.
+    reloading: Option<Instant>,
 }
 
 impl Dirty {
@@ -50,14 +54,16 @@ impl Dirty {
         self.units.is_empty() && !self.files && !self.reloaded && !self.all
     }
 
-    /// Whether more is likely to follow at once: files were written, loaded or linked and nothing has
-    /// started or stopped since. A service is installed in steps (write, daemon-reload, enable, start) that
-    /// are one change.
-    fn awaits_more(&self) -> bool {
-        let mut units = self.units.values();
-        let files = self.files || self.reloaded || units.any(|change| change.look || change.gone);
-        let moved = |change: &Change| change.states.active_state.is_some();
-        self.reloading || (files && !self.units.values().any(moved))
+    /// Whether the service manager is reading all unit files now, until when at the latest.
+    fn reloading_until(&self) -> Option<Instant> {
+        let until = self.reloading? + RELOAD_AT_MOST;
+        (Instant::now() < until).then_some(until)
+    }
+
+    /// Whether there is something to look at now. While the service manager reads all unit files it answers
+    /// nothing, and says of every unit that it went and came: only the files are news.
+    fn is_due(&self) -> bool {
+        self.files || self.all || (!self.is_empty() && self.reloading_until().is_none())
     }
 
     /// Adds what came later.
@@ -123,10 +129,14 @@ impl Dirty {
             "UnitFilesChanged" => self.files = true,
             // Sent with `true` when a reload begins and `false` when it is done.
             "Reloading" => {
-                self.reloading = body.deserialize::<(bool,)>().is_ok_and(|(begins,)| begins);
-                self.reloaded |= !self.reloading;
+                let begins = body.deserialize::<(bool,)>().is_ok_and(|(begins,)| begins);
+                self.reloading = begins.then(Instant::now);
+                self.reloaded |= !begins;
             }
-            "NameOwnerChanged" => self.all = true,
+            "NameOwnerChanged" => {
+                self.all = true;
+                self.reloading = None;
+            }
             _ => {}
         }
     }
@@ -217,24 +227,19 @@ impl Signals {
         })
     }
 
+    /// Takes only whether unit files changed.
+    pub fn take_files(&self) -> bool {
+        self.shared.with(|dirty| std::mem::take(&mut dirty.files))
+    }
+
     /// Notes that unit files changed on disk.
     pub fn note_files(&self) {
         self.shared.with(|dirty| dirty.files = true);
     }
 
-    /// Whether more news is likely to follow at once.
-    pub fn awaits_more(&self) -> bool {
-        self.shared.with(|dirty| dirty.awaits_more())
-    }
-
     /// Whether the service manager is reading all unit files now.
     pub fn reloading(&self) -> bool {
-        self.shared.with(|dirty| dirty.reloading)
-    }
-
-    /// Resolves at the next signal.
-    pub async fn next(&self) {
-        self.shared.bell.notified().await;
+        self.shared.with(|dirty| dirty.reloading_until()).is_some()
     }
 
     /// Whether the connection is gone.
@@ -242,14 +247,20 @@ impl Signals {
         self.task.is_finished()
     }
 
-    /// Resolves when there is something to take.
+    /// Resolves when there is something to look at.
     pub async fn changed(&self) {
         loop {
             let bell = self.shared.bell.notified();
-            if self.shared.with(|dirty| !dirty.is_empty()) {
+            let (due, until) = self
+                .shared
+                .with(|dirty| (dirty.is_due(), dirty.reloading_until()));
+            if due {
                 return;
             }
-            bell.await;
+            tokio::select! {
+                () = bell => {}
+                () = async { match until { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {}
+            }
         }
     }
 }

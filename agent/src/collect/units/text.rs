@@ -57,8 +57,7 @@ impl UnitText {
 
     /// A boolean as systemd spells it; false when unset or not understood.
     pub fn flag(&self, section: &str, key: &str) -> bool {
-        let value = self.last(section, key).unwrap_or_default().to_ascii_lowercase();
-        matches!(value.as_str(), "1" | "yes" | "y" | "true" | "t" | "on")
+        self.last(section, key).is_some_and(is_true)
     }
 
     /// Unit names in a white-space list setting such as `After=`.
@@ -66,6 +65,12 @@ impl UnitText {
         let values = self.all(section, key);
         values.into_iter().flat_map(str::split_whitespace).collect()
     }
+}
+
+/// Whether a value is one of systemd's words for true.
+pub fn is_true(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    matches!(value.as_str(), "1" | "yes" | "y" | "true" | "t" | "on")
 }
 
 /// Lines after joining continuations; comments and empty lines dropped.

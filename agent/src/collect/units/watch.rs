@@ -2,12 +2,13 @@
 //! shows without a daemon-reload.
 
 use super::listing::UNIT_DIRS;
+use super::presets::PRESET_DIRS;
 
 /// The load path and `below`, what hangs below it.
 pub fn directories(below: &[String]) -> impl Iterator<Item = &str> {
     // The parents too: /usr/local/lib/systemd/system may come later.
     let parents = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd"];
-    let dirs = parents.into_iter().chain(UNIT_DIRS);
+    let dirs = parents.into_iter().chain(UNIT_DIRS).chain(PRESET_DIRS);
     dirs.chain(below.iter().map(String::as_str))
 }
 
@@ -20,8 +21,11 @@ pub fn is_unit_file(name: &[u8]) -> bool {
         return false;
     }
     let extension = name.rsplit_once('.').map(|(_, e)| e);
-    name == "system"
-        || matches!(extension, Some("conf" | "d" | "wants" | "requires" | "upholds"))
+    matches!(name, "system" | "system-preset")
+        || matches!(
+            extension,
+            Some("conf" | "preset" | "d" | "wants" | "requires" | "upholds")
+        )
         || name.parse::<safetytwin_crds::names::UnitName>().is_ok()
 }
 

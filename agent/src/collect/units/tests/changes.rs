@@ -81,10 +81,39 @@ async fn an_enablement_made_by_hand_is_seen() {
 }
 
 #[tokio::test]
+async fn an_instance_that_is_enabled_is_a_unit_also_while_it_does_not_run() {
+    let mut host = Host::new().await;
+    host.write(&format!("{LIB}/w@.service"), &unit("worker"));
+    host.link(
+        &format!("{ETC}/multi-user.target.wants/w@1.service"),
+        "/usr/lib/systemd/system/w@.service",
+    );
+    host.write("etc/systemd/system-preset/1.preset", "disable w@*\n");
+    let first = host.look(Scope::Audit).await.unwrap();
+    let instance = item(&first, "w@1.service").unwrap();
+    assert_eq!(
+        (instance.run, instance.preset.as_str()),
+        (RunClass::Down, "disabled")
+    );
+    assert_eq!(
+        instance.fragment.unwrap().path,
+        "/usr/lib/systemd/system/w@.service"
+    );
+    assert_eq!(instance.dependencies["WantedBy"], ["multi-user.target"]);
+    host.systemd.asked();
+    host.write("etc/systemd/system-preset/1.preset", "# none\n");
+    let preset = item(&host.next().await, "w@1.service").unwrap().preset;
+    assert_eq!(preset, "enabled");
+    assert_eq!(host.systemd.asked(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_unit_made_and_removed_by_hand_comes_and_goes_without_a_question() {
     let mut host = Host::looked_at().await;
     host.write(&format!("{ETC}/new.service"), &unit("new"));
     host.link(&format!("{ETC}/name.service"), "new.service");
+    host.next().await;
+    // Nothing follows, so that it is no installation.
     let made = host.next().await;
     assert_eq!(item(&made, "new.service").unwrap().run, RunClass::Down);
     assert_eq!(item(&made, "name.service"), None, "only another name");
@@ -228,6 +257,7 @@ async fn a_daemon_reload_seen_half_way_stops_nothing() {
 #[tokio::test]
 async fn a_service_installed_in_steps_is_one_change() {
     let mut host = Host::looked_at().await;
+    let before = host.look(Scope::Changes).await.unwrap();
     host.write(&format!("{ETC}/new.service"), &unit("new"));
     let systemd = host.systemd.clone();
     let link = host.path(&format!("{ETC}/multi-user.target.wants/new.service"));
@@ -240,8 +270,14 @@ async fn a_service_installed_in_steps_is_one_change() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         systemd.signal_states("new.service", "active", 40).await;
     });
-    let installed = host.next().await;
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| item(last, "new.service").is_none()) {
+        seen.push(host.next().await);
+    }
+    let installed = seen.pop().unwrap();
     let new = item(&installed, "new.service").unwrap();
     assert_eq!((new.run, new.enablement.as_str()), (RunClass::Up, "enabled"));
+    assert_eq!(new.dependencies["WantedBy"], ["multi-user.target"]);
+    assert!(seen.iter().all(|step| step.content == before.content));
     steps.await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! The collector on a temporary tree, before a service manager that writes down what it is asked.
 
 mod changes;
+mod latency;
 mod oracle;
 pub(crate) mod planted;
 mod slow;

@@ -1,5 +1,5 @@
-//! `systemctl --root` as the judge of enablement: it reads a tree by the code that answers
-//! `GetUnitFileState`. Nothing runs there.
+//! `systemctl --root` as the judge of enablement and presets: it reads a tree by the code that answers
+//! `GetUnitFileState` and `UnitFilePreset`. Nothing runs there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +14,7 @@ use crate::collect::units::enablement::{self, Enablement};
 use crate::collect::units::files::Places;
 use crate::collect::units::listing::Listing;
 use crate::collect::units::packages::Packages;
+use crate::collect::units::presets::Presets;
 use crate::hostroot::HostRoot;
 use crate::hostroot::entries::Kind;
 use crate::redact::Redactor;
@@ -38,8 +39,11 @@ fn make(root: &Path, thing: &Thing) {
     }
 }
 
+/// Enablement and preset of a unit.
+type States = (String, String);
+
 /// What systemctl says of all unit files but templates. `SYSTEMCTL` names another version's.
-fn said(root: &Path) -> BTreeMap<String, String> {
+fn said(root: &Path) -> BTreeMap<String, States> {
     let systemctl = std::env::var_os("SYSTEMCTL").unwrap_or_else(|| "systemctl".into());
     let output = Command::new(systemctl)
         .arg(format!("--root={}", root.display()))
@@ -60,18 +64,21 @@ fn said(root: &Path) -> BTreeMap<String, String> {
     let text = String::from_utf8(output.stdout).unwrap();
     let rows = text.lines().map(|line| {
         let mut words = line.split_whitespace().map(str::to_owned);
-        (words.next().unwrap(), words.next().unwrap())
+        let mut word = || words.next().unwrap();
+        (word(), (word(), word()))
     });
     rows.filter(|(name, _)| !name.contains("@.")).collect()
 }
 
 /// What the agent says of the same; those that it would ask about, and those of which systemctl is no
 /// judge, are left out.
-fn known(root: &Path, names: impl Iterator<Item = String>) -> BTreeMap<String, String> {
+fn known(root: &Path, said: &BTreeMap<String, States>) -> BTreeMap<String, States> {
     let root = HostRoot::new(root, "/proc", "/sys");
     let listing = Listing::scan(&root).unwrap();
+    let mut presets = Presets::default();
+    presets.refresh(&root);
     let mut known = BTreeMap::new();
-    for name in names {
+    for (name, (_, said_preset)) in said {
         let unit: UnitName = name.parse().unwrap();
         let places = Places::of(&listing, &unit);
         let files = places.read(
@@ -86,7 +93,7 @@ fn known(root: &Path, names: impl Iterator<Item = String>) -> BTreeMap<String, S
         assert_ne!(state, Enablement::NoFile, "{name}");
         // Below a root systemctl does not find out that a link leads to an empty file or over another link
         // to /dev/null: `null_or_empty_path_with_root` gets a path that has the root already.
-        let place = listing.first(&name).or_else(|| listing.first(&unit.template()?));
+        let place = listing.first(name).or_else(|| listing.first(&unit.template()?));
         let link = place.is_some_and(|place| match place.kind {
             Kind::Link(target) => target != Path::new("/dev/null"),
             _ => false,
@@ -95,7 +102,12 @@ fn known(root: &Path, names: impl Iterator<Item = String>) -> BTreeMap<String, S
             && !(link && state.starts_with("masked"))
         {
             assert_eq!(state == "alias", enablement::is_alias(&listing, &unit), "{name}");
-            known.insert(name, state.to_owned());
+            // Of what cannot be enabled it shows none.
+            let preset = match said_preset.as_str() {
+                "-" => "-",
+                _ => presets.of(name),
+            };
+            known.insert(name.clone(), (state.to_owned(), preset.to_owned()));
         }
     }
     known
@@ -110,7 +122,7 @@ fn compare(things: &[Thing]) -> Result<Vec<String>, TestCaseError> {
         make(dir.path(), thing);
     }
     let mut said = said(dir.path());
-    let known = known(dir.path(), said.keys().cloned());
+    let known = known(dir.path(), &said);
     let asked: Vec<String> = said.keys().filter(|n| !known.contains_key(*n)).cloned().collect();
     said.retain(|name, _| known.contains_key(name));
     prop_assert_eq!(known, said);
@@ -120,6 +132,7 @@ fn compare(things: &[Thing]) -> Result<Vec<String>, TestCaseError> {
 const ETC: &str = "/etc/systemd/system";
 const RUN: &str = "/run/systemd/system";
 const LIB: &str = "/usr/lib/systemd/system";
+const PRESETS: &str = "/usr/lib/systemd/system-preset";
 const WANTED: &str = "[Service]\nExecStart=/bin/a\n[Install]\nWantedBy=multi-user.target\n";
 const PLAIN: &str = "[Service]\nExecStart=/bin/a\n";
 
@@ -186,6 +199,7 @@ fn every_state_that_systemd_knows_is_said_as_systemctl_says_it() {
         file(LIB, "mnt.mount", "[Install]\nAlias=nope.mount\n"),
         link(ETC, "mnt2.mount", "/usr/lib/systemd/system/mnt.mount"),
         file(ETC, "in@1.mount", "[Mount]\n"),
+        file(PRESETS, "10-a.preset", "enable e*.service\ndisable *.service\n"),
     ];
     assert_eq!(compare(&things).unwrap(), [""; 0], "nothing is left to ask");
 }
@@ -242,11 +256,31 @@ const TEXTS: [&str; 11] = [
     "# [Install]\n[Install]\n;WantedBy=x.target\n WantedBy \\\n = x.target\n",
 ];
 
+const PRESET_DIRS: [&str; 3] = [
+    "/etc/systemd/system-preset",
+    "/run/systemd/system-preset",
+    PRESETS,
+];
+const RULES: [&str; 8] = [
+    "",
+    "# disable *\n;disable *\n",
+    "disable [ab].service\nenable *\n",
+    "disable c@.service x\nenable c@.service 1 2\n",
+    "enable a.service b\ndisable x-*\n",
+    "disable x-?.service",
+    " disable  [!a-c]* \nbogus a.service\n",
+    "disable s.[a-z]ocket\ndisable \\*\n",
+];
+
 fn thing() -> impl Strategy<Value = Thing> {
     let dir = || prop::sample::select(&DIRS[..]);
     let name = || prop::sample::select(&NAMES[..]);
     let text = || prop::sample::select(&TEXTS[..]);
     let links = prop::sample::select(&["t.target.wants", "t.target.requires", "t.target.bogus"][..]);
+    let (presets, rules) = (
+        prop::sample::select(&PRESET_DIRS[..]),
+        prop::sample::select(&RULES[..]),
+    );
     let target = prop_oneof![
         1 => Just("/dev/null".to_owned()),
         1 => name().prop_map(str::to_owned),
@@ -262,6 +296,8 @@ fn thing() -> impl Strategy<Value = Thing> {
         }),
         1 => (dir(), name(), text()).prop_map(|(dir, name, text)| file(dir, &format!("{name}.d/i.conf"), text)),
         1 => (name(), text()).prop_map(|(name, text)| file("/opt", name, text)),
+        2 => (presets, prop::sample::select(&["1.preset", "2.preset", "3.conf"][..]), rules)
+            .prop_map(|(dir, name, text)| file(dir, name, text)),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use safetytwin_crds::item::{RunClass, UnitItem};
+use safetytwin_crds::names::UnitName;
 use zbus::{OwnedVariant, Variant};
 
 use crate::collect::accounts::Accounts;
@@ -10,8 +11,9 @@ use crate::collect::units::build::Facts;
 use crate::collect::units::files::Places;
 use crate::collect::units::listing::Listing;
 use crate::collect::units::packages::Packages;
-use crate::collect::units::properties::{Live, Map};
+use crate::collect::units::properties::Live;
 use crate::collect::units::text::UnitText;
+use crate::collect::units::variant::Map;
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
@@ -49,7 +51,7 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
     let mut items = Vec::new();
     for (number, fake) in fakes.iter().enumerate() {
         for loaded in [false, true] {
-            let unit = name(number, fake).parse().unwrap();
+            let unit: UnitName = name(number, fake).parse().unwrap();
             let files = Places::of(&listing, &unit).read(
                 &root,
                 &listing,
@@ -58,14 +60,22 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
                 &unit,
                 None,
             );
-            let live = Live::new(&properties(&files.text), &Map::new(), &Accounts::default());
+            let live = Live::new(
+                unit.as_str(),
+                &properties(&files.text),
+                &Map::new(),
+                &Accounts::default(),
+            );
             let facts = Facts {
                 name: &unit,
                 live: loaded.then_some(&live),
                 files: &files,
+                loaded_text: None,
                 enablement: None,
+                preset: "",
+                installed: Default::default(),
             };
-            items.push(facts.item(RunClass::Up, &Accounts::default(), redactor));
+            items.push(facts.item(RunClass::Up, &Map::new(), &Accounts::default(), redactor));
         }
     }
     items

@@ -84,7 +84,17 @@ impl Systemd {
 
     /// Reads all unit files again, as `systemctl daemon-reload` has it done.
     pub async fn reload(&self) {
+        self.begin_reload().await;
+        self.end_reload().await;
+    }
+
+    /// Begins to read all unit files.
+    pub async fn begin_reload(&self) {
         self.signal("Reloading", &(true,)).await;
+    }
+
+    /// Has read all unit files.
+    pub async fn end_reload(&self) {
         let names: Vec<String> = self.state().units.keys().cloned().collect();
         for name in &names {
             self.signal_removed(name).await;

@@ -1,0 +1,399 @@
+//! Resource limits of a unit: rlimits (systemd.exec(5)), cgroup settings (systemd.resource-control(5))
+//! and scheduling, as property name to value, without those that are systemd's default.
+//!
+//! A value from D-Bus and the same one from a file are equal texts: a unit's start changes nothing. What
+//! depends on the machine (`MemoryMax=50%`) is as written until systemd has made a number of it.
+
+use std::collections::BTreeMap;
+
+use safetytwin_crds::names::{UnitName, UnitType};
+use zbus::{OwnedVariant, Variant};
+
+use super::quantity::{self, INFINITY};
+use super::text::{UnitText, is_true};
+use super::variant::{Map, items, rows};
+
+/// How a setting is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Bytes, to base 1024.
+    Bytes,
+    /// A number.
+    Number,
+    /// A number, or `idle` for 0.
+    Weight,
+    /// A share of a CPU; the property is microseconds per second.
+    Quota,
+    /// Microseconds from a span whose plain numbers are seconds.
+    Seconds,
+    Flag,
+    Word,
+    Words,
+    Cpus,
+    /// `device number`, a list; numbers to base 1000.
+    PerDevice,
+    /// `device span`, a list.
+    PerDeviceTime,
+    /// `device rwm`, a list.
+    Access,
+    /// A share of all, of 32 bits.
+    Share,
+    /// `soft:hard` of the other forms; the properties are the name and the name with `Soft`.
+    BytesLimit,
+    NumberLimit,
+    SecondsLimit,
+    MicrosecondsLimit,
+    NiceLimit,
+}
+
+/// What a property is when nothing sets it.
+#[derive(Clone, Copy, Debug)]
+enum Unset {
+    Is(&'static str),
+    /// The manager's property of the name `Default…`.
+    Managers,
+}
+
+use Unset::{Is, Managers};
+
+/// Property, setting in the file, form, default.
+type Row = (&'static str, &'static str, Form, Unset);
+
+#[rustfmt::skip]
+const TABLE: [Row; 67] = [
+    ("LimitCPU", "LimitCPU", Form::SecondsLimit, Managers),
+    ("LimitFSIZE", "LimitFSIZE", Form::BytesLimit, Managers),
+    ("LimitDATA", "LimitDATA", Form::BytesLimit, Managers),
+    ("LimitSTACK", "LimitSTACK", Form::BytesLimit, Managers),
+    ("LimitCORE", "LimitCORE", Form::BytesLimit, Managers),
+    ("LimitRSS", "LimitRSS", Form::BytesLimit, Managers),
+    ("LimitNOFILE", "LimitNOFILE", Form::NumberLimit, Managers),
+    ("LimitAS", "LimitAS", Form::BytesLimit, Managers),
+    ("LimitNPROC", "LimitNPROC", Form::NumberLimit, Managers),
+    ("LimitMEMLOCK", "LimitMEMLOCK", Form::BytesLimit, Managers),
+    ("LimitLOCKS", "LimitLOCKS", Form::NumberLimit, Managers),
+    ("LimitSIGPENDING", "LimitSIGPENDING", Form::NumberLimit, Managers),
+    ("LimitMSGQUEUE", "LimitMSGQUEUE", Form::BytesLimit, Managers),
+    ("LimitNICE", "LimitNICE", Form::NiceLimit, Managers),
+    ("LimitRTPRIO", "LimitRTPRIO", Form::NumberLimit, Managers),
+    ("LimitRTTIME", "LimitRTTIME", Form::MicrosecondsLimit, Managers),
+    ("CPUAccounting", "CPUAccounting", Form::Flag, Managers),
+    ("CPUWeight", "CPUWeight", Form::Weight, Is(INFINITY)),
+    ("StartupCPUWeight", "StartupCPUWeight", Form::Weight, Is(INFINITY)),
+    ("CPUShares", "CPUShares", Form::Number, Is(INFINITY)),
+    ("StartupCPUShares", "StartupCPUShares", Form::Number, Is(INFINITY)),
+    ("CPUQuotaPerSecUSec", "CPUQuota", Form::Quota, Is(INFINITY)),
+    ("CPUQuotaPeriodUSec", "CPUQuotaPeriodSec", Form::Seconds, Is(INFINITY)),
+    ("AllowedCPUs", "AllowedCPUs", Form::Cpus, Is("")),
+    ("StartupAllowedCPUs", "StartupAllowedCPUs", Form::Cpus, Is("")),
+    ("AllowedMemoryNodes", "AllowedMemoryNodes", Form::Cpus, Is("")),
+    ("StartupAllowedMemoryNodes", "StartupAllowedMemoryNodes", Form::Cpus, Is("")),
+    ("MemoryAccounting", "MemoryAccounting", Form::Flag, Managers),
+    ("MemoryMin", "MemoryMin", Form::Bytes, Is("0")),
+    ("DefaultMemoryMin", "DefaultMemoryMin", Form::Bytes, Is("0")),
+    ("MemoryLow", "MemoryLow", Form::Bytes, Is("0")),
+    ("StartupMemoryLow", "StartupMemoryLow", Form::Bytes, Is("0")),
+    ("DefaultMemoryLow", "DefaultMemoryLow", Form::Bytes, Is("0")),
+    ("DefaultStartupMemoryLow", "DefaultStartupMemoryLow", Form::Bytes, Is("0")),
+    ("MemoryHigh", "MemoryHigh", Form::Bytes, Is(INFINITY)),
+    ("StartupMemoryHigh", "StartupMemoryHigh", Form::Bytes, Is(INFINITY)),
+    ("MemoryMax", "MemoryMax", Form::Bytes, Is(INFINITY)),
+    ("StartupMemoryMax", "StartupMemoryMax", Form::Bytes, Is(INFINITY)),
+    ("MemorySwapMax", "MemorySwapMax", Form::Bytes, Is(INFINITY)),
+    ("StartupMemorySwapMax", "StartupMemorySwapMax", Form::Bytes, Is(INFINITY)),
+    ("MemoryZSwapMax", "MemoryZSwapMax", Form::Bytes, Is(INFINITY)),
+    ("StartupMemoryZSwapMax", "StartupMemoryZSwapMax", Form::Bytes, Is(INFINITY)),
+    ("MemoryZSwapWriteback", "MemoryZSwapWriteback", Form::Flag, Is("yes")),
+    ("MemoryLimit", "MemoryLimit", Form::Bytes, Is(INFINITY)),
+    ("TasksAccounting", "TasksAccounting", Form::Flag, Managers),
+    ("TasksMax", "TasksMax", Form::Number, Managers),
+    ("IOAccounting", "IOAccounting", Form::Flag, Managers),
+    ("IOWeight", "IOWeight", Form::Number, Is(INFINITY)),
+    ("StartupIOWeight", "StartupIOWeight", Form::Number, Is(INFINITY)),
+    ("IODeviceWeight", "IODeviceWeight", Form::PerDevice, Is("")),
+    ("IOReadBandwidthMax", "IOReadBandwidthMax", Form::PerDevice, Is("")),
+    ("IOWriteBandwidthMax", "IOWriteBandwidthMax", Form::PerDevice, Is("")),
+    ("IOReadIOPSMax", "IOReadIOPSMax", Form::PerDevice, Is("")),
+    ("IOWriteIOPSMax", "IOWriteIOPSMax", Form::PerDevice, Is("")),
+    ("IODeviceLatencyTargetUSec", "IODeviceLatencyTargetSec", Form::PerDeviceTime, Is("")),
+    ("IPAccounting", "IPAccounting", Form::Flag, Managers),
+    ("DevicePolicy", "DevicePolicy", Form::Word, Is("auto")),
+    ("DeviceAllow", "DeviceAllow", Form::Access, Is("")),
+    ("DisableControllers", "DisableControllers", Form::Words, Is("")),
+    ("ManagedOOMSwap", "ManagedOOMSwap", Form::Word, Is("auto")),
+    ("ManagedOOMMemoryPressure", "ManagedOOMMemoryPressure", Form::Word, Is("auto")),
+    ("ManagedOOMMemoryPressureLimit", "ManagedOOMMemoryPressureLimit", Form::Share, Is("0.00%")),
+    ("ManagedOOMPreference", "ManagedOOMPreference", Form::Word, Is("none")),
+    ("Nice", "Nice", Form::Number, Is("0")),
+    ("OOMScoreAdjust", "OOMScoreAdjust", Form::Number, Managers),
+    ("RuntimeMaxUSec", "RuntimeMaxSec", Form::Seconds, Is(INFINITY)),
+    ("RuntimeRandomizedExtraUSec", "RuntimeRandomizedExtraSec", Form::Seconds, Is("0")),
+];
+
+/// Longest value, in bytes.
+const LONGEST: usize = 4096;
+
+/// The limits of a loaded unit. `manager` are the manager's own properties.
+pub fn loaded(map: &Map, manager: &Map, unit_type: UnitType) -> BTreeMap<String, String> {
+    let mut limits = BTreeMap::new();
+    for row in TABLE {
+        for property in properties(row) {
+            let default = default(&property, row, manager, unit_type);
+            let value = map.get(&property).and_then(|value| shown(value, row.2));
+            if let Some(value) = value.filter(|value| default.as_ref() != Some(value)) {
+                limits.insert(property, bounded(value));
+            }
+        }
+    }
+    limits
+}
+
+/// The limits that the files of a unit set.
+pub fn written(text: &UnitText, manager: &Map, unit: &UnitName) -> BTreeMap<String, String> {
+    let mut limits = BTreeMap::new();
+    let Some(section) = section(unit.unit_type()) else {
+        return limits;
+    };
+    for row in TABLE {
+        let values = text.all(section, row.1);
+        let Some(last) = values.last() else { continue };
+        let read: Vec<String> = match row.2 {
+            Form::PerDevice | Form::PerDeviceTime | Form::Access => vec![listed(&values, row.2)],
+            Form::Words | Form::Cpus => vec![value(&values.join(" "), row.2)],
+            form if is_pair(form) => {
+                let (soft, hard) = last.split_once(':').unwrap_or((last, last));
+                vec![value(hard, form), value(soft, form)]
+            }
+            form => vec![value(last, form)],
+        };
+        for (property, value) in properties(row).into_iter().zip(read) {
+            if default(&property, row, manager, unit.unit_type()).as_ref() != Some(&value) {
+                limits.insert(property, bounded(value));
+            }
+        }
+    }
+    limits
+}
+
+/// The section of a unit file that has such settings.
+fn section(unit_type: UnitType) -> Option<&'static str> {
+    match unit_type {
+        UnitType::Service => Some("Service"),
+        UnitType::Socket => Some("Socket"),
+        UnitType::Mount => Some("Mount"),
+        UnitType::Swap => Some("Swap"),
+        UnitType::Slice => Some("Slice"),
+        UnitType::Scope => Some("Scope"),
+        UnitType::Target | UnitType::Device | UnitType::Automount | UnitType::Timer | UnitType::Path => None,
+    }
+}
+
+fn is_pair(form: Form) -> bool {
+    use Form::{BytesLimit, MicrosecondsLimit, NiceLimit, NumberLimit, SecondsLimit};
+    matches!(
+        form,
+        BytesLimit | NumberLimit | SecondsLimit | MicrosecondsLimit | NiceLimit
+    )
+}
+
+fn properties((property, _, form, _): Row) -> Vec<String> {
+    match is_pair(form) {
+        true => vec![property.to_owned(), format!("{property}Soft")],
+        false => vec![property.to_owned()],
+    }
+}
+
+/// The default as a text; none when the manager does not say it.
+fn default(property: &str, row: Row, manager: &Map, unit_type: UnitType) -> Option<String> {
+    match row.3 {
+        Is(value) => Some(value.to_owned()),
+        // The manager's default is for what runs processes.
+        Managers if property == "TasksMax" && unit_type == UnitType::Slice => Some(INFINITY.to_owned()),
+        Managers => {
+            let value = manager.get(&format!("Default{property}"));
+            let older = || matches!(property, "OOMScoreAdjust").then(|| "0".to_owned());
+            value.and_then(|value| shown(value, row.2)).or_else(older)
+        }
+    }
+}
+
+/// A property as a text.
+fn shown(value: &OwnedVariant, form: Form) -> Option<String> {
+    let joined = |parts: Vec<String>, by: &str| Some(parts.join(by));
+    match (&**value, form) {
+        (Variant::U32(share), Form::Share) => {
+            let hundredths = (u64::from(*share) * 10_000 + u64::from(u32::MAX / 2)) / u64::from(u32::MAX);
+            Some(format!("{}.{:02}%", hundredths / 100, hundredths % 100))
+        }
+        (Variant::U64(n), _) => Some(count(*n)),
+        (Variant::U32(n), _) => Some(n.to_string()),
+        (Variant::I32(n), _) => Some(n.to_string()),
+        (Variant::Bool(flag), _) => Some(yes_or_no(*flag)),
+        (Variant::Str(word), _) => Some(word.to_string()),
+        (Variant::Array(_), Form::Cpus) => {
+            let byte = |value: &Variant<'_>| match value {
+                Variant::U8(byte) => Some(*byte),
+                _ => None,
+            };
+            let bytes: Vec<u8> = items(value).iter().filter_map(byte).collect();
+            Some(quantity::cpu_mask(&bytes))
+        }
+        (Variant::Array(_), Form::Words) => joined(super::variant::texts(value), " "),
+        (Variant::Array(_), _) => {
+            let row = |fields: &[Variant<'static>]| match fields {
+                [Variant::Str(path), Variant::U64(n)] => Some(format!("{path} {n}")),
+                [Variant::Str(path), Variant::Str(access)] => Some(format!("{path} {access}")),
+                _ => None,
+            };
+            joined(rows(value).filter_map(row).collect(), ", ")
+        }
+        _ => None,
+    }
+}
+
+/// A setting as its property; as it is written when only systemd can make a number of it.
+fn value(written: &str, form: Form) -> String {
+    let number = match form {
+        Form::Bytes | Form::BytesLimit => quantity::size(written, 1024),
+        Form::Weight if written == "idle" => Some(0),
+        Form::Quota => quantity::permyriad(written).map(|share| share.saturating_mul(100)),
+        Form::Seconds => quantity::time(written, 1_000_000),
+        Form::MicrosecondsLimit => quantity::time(written, 1),
+        Form::SecondsLimit => quantity::time(written, 1_000_000).map(|usec| match usec {
+            u64::MAX => usec,
+            usec => usec.div_ceil(1_000_000),
+        }),
+        Form::NiceLimit => match written.parse::<i64>() {
+            // A nice level is told by its sign.
+            Ok(level) if written.starts_with(['+', '-']) => u64::try_from(20 - level.min(20)).ok(),
+            _ => quantity::size(written, 1),
+        },
+        Form::Number | Form::NumberLimit | Form::Weight => return plain(written),
+        Form::Cpus => return quantity::cpus(written).unwrap_or_else(|| written.to_owned()),
+        Form::Words => return written.split_whitespace().collect::<Vec<_>>().join(" "),
+        Form::Flag => return yes_or_no(is_true(written)),
+        Form::Share => {
+            let share = quantity::permyriad(written);
+            return share.map_or(written.to_owned(), |s| format!("{}.{:02}%", s / 100, s % 100));
+        }
+        Form::Word | Form::PerDevice | Form::PerDeviceTime | Form::Access => None,
+    };
+    number.map_or_else(|| written.to_owned(), count)
+}
+
+/// A number without a sign that says nothing.
+fn plain(written: &str) -> String {
+    let number = written.parse::<i64>().map(|number| number.to_string());
+    number.unwrap_or_else(|_| written.to_owned())
+}
+
+fn listed(values: &[&str], form: Form) -> String {
+    let entry = |line: &&str| {
+        let (path, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        let number = match form {
+            Form::PerDevice => quantity::size(rest, 1000),
+            Form::PerDeviceTime => quantity::time(rest, 1_000_000),
+            _ => None,
+        };
+        match (number, rest) {
+            (Some(number), _) => format!("{path} {number}"),
+            (None, "") => format!("{path} rwm"),
+            (None, rest) => format!("{path} {rest}"),
+        }
+    };
+    values.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+fn count(number: u64) -> String {
+    match number {
+        u64::MAX => INFINITY.to_owned(),
+        number => number.to_string(),
+    }
+}
+
+fn yes_or_no(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
+}
+
+fn bounded(mut value: String) -> String {
+    let end = value.floor_char_boundary(LONGEST);
+    value.truncate(end);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(value: Variant<'_>) -> OwnedVariant {
+        OwnedVariant::try_from(value).unwrap()
+    }
+
+    fn manager() -> Map {
+        let numbers = [
+            ("DefaultTasksMax", 4915u64),
+            ("DefaultLimitNOFILE", 524_288),
+            ("DefaultLimitNOFILESoft", 1024),
+        ];
+        let mut manager: Map = numbers
+            .map(|(key, n)| (key.to_owned(), own(Variant::from(n))))
+            .into();
+        manager.insert("DefaultCPUAccounting".into(), own(Variant::from(false)));
+        manager
+    }
+
+    #[test]
+    fn a_limit_is_the_same_text_from_its_file_and_from_systemd() {
+        let mut text = UnitText::default();
+        text.add(
+            "[Service]\nMemoryMax=1G\nMemoryLow=0\nTasksMax=50\nCPUQuota=150%\nCPUWeight=idle\nLimitNOFILE=1024:65536\n\
+             AllowedCPUs=0,2-3 1\nCPUAccounting=on\nIOReadBandwidthMax=/dev/vda 5M\nDeviceAllow=/dev/null\n\
+             Nice=+5\nRuntimeMaxSec=1min 30s\nManagedOOMMemoryPressureLimit=60%\nLimitCORE=infinity\n",
+        );
+        let device = vec![("/dev/vda", 5_000_000u64)];
+        let access = vec![("/dev/null", "rwm")];
+        let map: Map = [
+            ("MemoryMax", own(Variant::from(1u64 << 30))),
+            ("MemoryLow", own(Variant::from(0u64))),
+            ("TasksMax", own(Variant::from(50u64))),
+            ("CPUQuotaPerSecUSec", own(Variant::from(1_500_000u64))),
+            ("CPUWeight", own(Variant::from(0u64))),
+            ("LimitNOFILE", own(Variant::from(65_536u64))),
+            ("LimitNOFILESoft", own(Variant::from(1024u64))),
+            ("LimitCORE", own(Variant::from(u64::MAX))),
+            ("LimitCORESoft", own(Variant::from(u64::MAX))),
+            ("AllowedCPUs", own(Variant::from(vec![0b1111u8]))),
+            ("CPUAccounting", own(Variant::from(true))),
+            ("IOReadBandwidthMax", own(Variant::from(device))),
+            ("DeviceAllow", own(Variant::from(access))),
+            ("Nice", own(Variant::from(5i32))),
+            ("RuntimeMaxUSec", own(Variant::from(90_000_000u64))),
+            (
+                "ManagedOOMMemoryPressureLimit",
+                own(Variant::from(2_576_980_377u32)),
+            ),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        let unit = "a.service".parse().unwrap();
+        let written = written(&text, &manager(), &unit);
+        assert_eq!(written, loaded(&map, &manager(), UnitType::Service));
+        assert_eq!(written["CPUQuotaPerSecUSec"], "1500000");
+        assert_eq!(written["AllowedCPUs"], "0-3");
+        assert_eq!(written.get("LimitNOFILESoft"), None, "the manager's default");
+        assert_eq!(written.get("MemoryLow"), None, "systemd's default");
+    }
+
+    #[test]
+    fn a_share_of_the_machine_is_as_written() {
+        let mut text = UnitText::default();
+        text.add("[Slice]\nMemoryMax=50%\nTasksMax=infinity\n[Service]\nMemoryMax=1\n");
+        let unit = "a.slice".parse().unwrap();
+        let limits = written(&text, &manager(), &unit);
+        assert_eq!(
+            limits,
+            BTreeMap::from([("MemoryMax".to_owned(), "50%".to_owned())])
+        );
+    }
+}

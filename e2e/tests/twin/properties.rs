@@ -1,0 +1,390 @@
+//! Every property that the agent publishes of a unit, against what `systemctl show` says of it.
+
+use std::collections::BTreeSet;
+
+use safetytwin_crds::item::UnitItem;
+use safetytwin_crds::item::observed::ObservedUnit;
+
+use crate::agreeing::Shown;
+
+/// What is published and what systemctl says, by property.
+type Pair = (String, String, String);
+
+/// What a limit is when nothing sets it, and the properties of which that is so; `Default` is the manager's own.
+const LIMITS: [(&str, &str); 6] = [
+    (
+        "Default",
+        "CPUAccounting MemoryAccounting TasksAccounting TasksMax IOAccounting IPAccounting \
+     OOMScoreAdjust LimitCPU LimitFSIZE LimitDATA LimitSTACK LimitCORE LimitRSS LimitNOFILE \
+     LimitNOFILESoft LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS LimitSIGPENDING LimitMSGQUEUE \
+     LimitNICE LimitRTPRIO LimitRTTIME LimitCORESoft",
+    ),
+    (
+        "infinity",
+        "CPUWeight StartupCPUWeight CPUShares StartupCPUShares CPUQuotaPerSecUSec CPUQuotaPeriodUSec \
+     MemoryHigh MemoryMax MemorySwapMax MemoryLimit IOWeight StartupIOWeight RuntimeMaxUSec",
+    ),
+    (
+        "",
+        "AllowedCPUs AllowedMemoryNodes IODeviceWeight IOReadBandwidthMax IOWriteBandwidthMax \
+     IOReadIOPSMax IOWriteIOPSMax DeviceAllow DisableControllers",
+    ),
+    (
+        "0",
+        "MemoryMin DefaultMemoryMin MemoryLow DefaultMemoryLow Nice RuntimeRandomizedExtraUSec",
+    ),
+    ("auto", "DevicePolicy ManagedOOMSwap ManagedOOMMemoryPressure"),
+    ("none", "ManagedOOMPreference"),
+];
+
+/// Dependencies and ordering, both directions.
+const DEPENDENCIES: &str = "Requires RequiredBy Requisite RequisiteOf Wants WantedBy BindsTo BoundBy PartOf ConsistsOf \
+     Upholds UpheldBy Conflicts ConflictedBy Before After OnSuccess OnSuccessOf OnFailure \
+     OnFailureOf Triggers TriggeredBy PropagatesReloadTo ReloadPropagatedFrom PropagatesStopTo \
+     StopPropagatedFrom JoinsNamespaceOf";
+
+/// All other properties that are compared.
+const OTHERS: &str = "Id LoadState ActiveState SubState FragmentPath DropInPaths MainPID NeedDaemonReload \
+     UnitFileState UnitFilePreset Type RemainAfterExit User Group WorkingDirectory DynamicUser \
+     Environment EnvironmentFiles PassEnvironment ExecStartPre ExecStart ExecStartPost Unit \
+     TimersCalendar TimersMonotonic Persistent WakeSystem AccuracyUSec RandomizedDelayUSec Listen \
+     Accept Paths MakeDirectory Where Result NRestarts ActiveEnterTimestamp NextElapseUSecRealtime \
+     LastTriggerUSec";
+
+/// Limits with what they are when nothing sets them.
+fn limit_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = LIMITS.iter();
+    all.flat_map(|(default, properties)| {
+        properties
+            .split_whitespace()
+            .map(move |property| (property, *default))
+    })
+}
+
+/// All properties that are compared; others move while they are looked at.
+pub fn names() -> Vec<&'static str> {
+    let limits = limit_names().map(|(property, _)| property);
+    let others = OTHERS.split_whitespace().chain(DEPENDENCIES.split_whitespace());
+    others.chain(limits).collect()
+}
+
+/// All that differs. `manager` are the manager's own properties.
+pub fn differing(
+    unit: &Shown,
+    manager: &Shown,
+    item: &UnitItem,
+    observed: Option<&ObservedUnit>,
+) -> Vec<Pair> {
+    let mut pairs = vec![
+        pair("UnitFilePreset", &item.preset, get(unit, "UnitFilePreset")),
+        pair("UnitFileState", &item.enablement, get(unit, "UnitFileState")),
+    ];
+    pairs.extend(limits(unit, manager, item));
+    pairs.extend(service(unit, item));
+    pairs.extend(triggers(unit, item));
+    match observed {
+        Some(observed) => pairs.extend(moving(unit, observed)),
+        None => pairs.extend(named(unit, item)),
+    }
+    // The files of a unit that does not run say `%i` and `50%`, of which systemd has made more.
+    let runs = observed.is_some();
+    pairs.retain(|(_, ours, theirs)| ours != theirs && (runs || !ours.contains('%')));
+    pairs
+}
+
+fn pair(property: &str, ours: impl Into<String>, theirs: impl Into<String>) -> Pair {
+    (property.to_owned(), ours.into(), theirs.into())
+}
+
+fn yes(flag: bool) -> &'static str {
+    if flag { "yes" } else { "no" }
+}
+
+fn get<'a>(unit: &'a Shown, property: &str) -> &'a str {
+    unit.get(property).map_or("", String::as_str)
+}
+
+fn lines<'a>(unit: &'a Shown, property: &str) -> impl Iterator<Item = &'a str> {
+    get(unit, property).lines().filter(|line| !line.is_empty())
+}
+
+fn limits(unit: &Shown, manager: &Shown, item: &UnitItem) -> Vec<Pair> {
+    let shown = limit_names().filter(|(property, _)| unit.contains_key(*property));
+    shown
+        .map(|(property, default)| {
+            let theirs = number(property, get(unit, property));
+            let default = match default {
+                "Default" if property == "TasksMax" && item.name.as_str().ends_with(".slice") => {
+                    "infinity".to_owned()
+                }
+                "Default" => number(property, get(manager, &format!("Default{property}"))),
+                default => default.to_owned(),
+            };
+            pair(
+                property,
+                item.limits.get(property).cloned().unwrap_or(default),
+                theirs,
+            )
+        })
+        .collect()
+}
+
+/// A value without what systemctl makes nicer: spans in microseconds, `[not set]`, one line per device.
+fn number(property: &str, shown: &str) -> String {
+    match shown {
+        "[not set]" => "infinity".to_owned(),
+        shown if property.ends_with("USec") => usec(shown).map_or(shown.to_owned(), |n| n.to_string()),
+        shown => shown.lines().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// `1min 30s` in microseconds.
+fn usec(span: &str) -> Option<u64> {
+    let mut total = 0.0;
+    for word in span.split_whitespace() {
+        let at = word
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(word.len());
+        let (value, unit) = word.split_at(at);
+        let factor = match unit {
+            "us" => 1.0,
+            "ms" => 1e3,
+            "s" => 1e6,
+            "min" => 60e6,
+            "h" => 3600e6,
+            "d" => 86_400e6,
+            "w" => 604_800e6,
+            "month" => 2_629_800e6,
+            "y" => 31_557_600e6,
+            "" if value == "0" => 0.0,
+            _ => return None,
+        };
+        total += value.parse::<f64>().ok()? * factor;
+    }
+    Some(total.round() as u64)
+}
+
+fn service(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
+    let Some(service) = &item.service else {
+        return Vec::new();
+    };
+    let account = |account: &Option<safetytwin_crds::item::unit::Account>| {
+        account
+            .as_ref()
+            .map_or(String::new(), |account| account.name.clone())
+    };
+    let executables = ["ExecStartPre", "ExecStart", "ExecStartPost"];
+    let executables = executables.iter().flat_map(|key| lines(unit, key));
+    let executables: Vec<&str> = executables
+        .filter(|line| line.contains("ignore_errors=no"))
+        .filter_map(|line| line.split_once("path=")?.1.split(" ;").next())
+        .collect();
+    // A name without a directory is looked for by systemd.
+    let absolute = service.executables.iter().all(|path| path.starts_with('/'));
+    let names: BTreeSet<String> = words(get(unit, "Environment"))
+        .into_iter()
+        .filter_map(|word| Some(word.split_once('=')?.0.to_owned()))
+        .collect();
+    let files = lines(unit, "EnvironmentFiles").filter_map(|line| {
+        let (path, ignored) = line.rsplit_once(" (ignore_errors=")?;
+        Some(format!(
+            "{}{path}",
+            if ignored.starts_with("yes") { "-" } else { "" }
+        ))
+    });
+    let passed: BTreeSet<&str> = get(unit, "PassEnvironment").split_whitespace().collect();
+    let mut pairs = vec![
+        pair("Type", &service.type_, get(unit, "Type")),
+        pair(
+            "RemainAfterExit",
+            yes(service.remain_after_exit),
+            get(unit, "RemainAfterExit"),
+        ),
+        pair("User", account(&service.user), get(unit, "User")),
+        pair("Group", account(&service.group), get(unit, "Group")),
+        pair("DynamicUser", yes(service.dynamic_user), get(unit, "DynamicUser")),
+        pair("Environment", service.environment_names.join(" "), join(names)),
+        pair(
+            "EnvironmentFiles",
+            service.environment_files.join(" "),
+            join(files),
+        ),
+        pair(
+            "PassEnvironment",
+            service.pass_environment.join(" "),
+            join(passed),
+        ),
+    ];
+    // "!" marks one that may be missing, which is not published.
+    let directory = get(unit, "WorkingDirectory");
+    if directory.starts_with('/') {
+        pairs.push(pair(
+            "WorkingDirectory",
+            service.working_directory.as_deref().unwrap_or_default(),
+            directory,
+        ));
+    }
+    if absolute {
+        pairs.push(pair(
+            "ExecStart",
+            service.executables.join(" "),
+            executables.join(" "),
+        ));
+    }
+    pairs
+}
+
+fn join<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+    words.join(" ")
+}
+
+/// Words as systemctl quotes them.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\\', _) => word.extend(chars.next()),
+            (c, Some(q)) if c == q => quote = None,
+            ('"' | '\'', None) => quote = Some(c),
+            (' ', None) => words.push(std::mem::take(&mut word)),
+            (c, _) => word.push(c),
+        }
+    }
+    words.push(word);
+    words
+}
+
+fn triggers(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    if let Some(timer) = &item.timer {
+        let settings = |property: &str, name: &str| {
+            let inner = lines(unit, property).filter_map(|line| {
+                let setting = line.trim_start_matches("{ ").split(" ;").next()?;
+                let (base, value) = setting.split_once('=')?;
+                Some(match name {
+                    "" => format!("{base} {}", usec(value)?),
+                    _ => value.to_owned(),
+                })
+            });
+            join(inner.collect::<BTreeSet<_>>())
+        };
+        let spans = timer
+            .monotonic
+            .iter()
+            .map(|span| format!("{} {}", span.base, span.usec));
+        pairs.extend([
+            pair("Unit", &timer.unit, get(unit, "Unit")),
+            pair(
+                "TimersCalendar",
+                join(&timer.on_calendar),
+                settings("TimersCalendar", "OnCalendar"),
+            ),
+            pair(
+                "TimersMonotonic",
+                join(spans.collect::<BTreeSet<_>>()),
+                settings("TimersMonotonic", ""),
+            ),
+            pair("Persistent", yes(timer.persistent), get(unit, "Persistent")),
+            pair("WakeSystem", yes(timer.wake_system), get(unit, "WakeSystem")),
+            pair(
+                "AccuracyUSec",
+                timer.accuracy_usec.to_string(),
+                number("USec", get(unit, "AccuracyUSec")),
+            ),
+            pair(
+                "RandomizedDelayUSec",
+                timer.randomized_delay_usec.to_string(),
+                number("USec", get(unit, "RandomizedDelayUSec")),
+            ),
+        ]);
+    }
+    if let Some(socket) = &item.socket {
+        let listens = socket
+            .listen
+            .iter()
+            .map(|l| format!("{} ({})", l.address, l.type_));
+        pairs.push(pair("Listen", join(listens), join(lines(unit, "Listen"))));
+        pairs.push(pair("Accept", yes(socket.accept), get(unit, "Accept")));
+    }
+    if let Some(path) = &item.path {
+        let paths = path.paths.iter().map(|p| format!("{} ({})", p.path, p.type_));
+        let shown: BTreeSet<&str> = lines(unit, "Paths").collect();
+        pairs.push(pair("Paths", join(paths.collect::<BTreeSet<_>>()), join(shown)));
+        pairs.push(pair("Unit", &path.unit, get(unit, "Unit")));
+        pairs.push(pair(
+            "MakeDirectory",
+            yes(path.make_directory),
+            get(unit, "MakeDirectory"),
+        ));
+    }
+    // Where= is `none` for swap; What= is another name for the same once it is mounted.
+    if let Some(mount) = item.mount.as_ref().filter(|mount| !mount.where_.is_empty()) {
+        pairs.push(pair("Where", &mount.where_, get(unit, "Where")));
+    }
+    pairs
+}
+
+/// What changes by itself, and all dependencies in force.
+fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
+    let seconds = |usec: u64| match usec {
+        0 => String::new(),
+        usec => format!("@{}", usec / 1_000_000),
+    };
+    let mut pairs = vec![
+        pair("Result", &observed.result, get(unit, "Result")),
+        pair(
+            "ActiveEnterTimestamp",
+            seconds(observed.active_enter_timestamp),
+            get(unit, "ActiveEnterTimestamp"),
+        ),
+    ];
+    if let Some(restarts) = unit.get("NRestarts") {
+        pairs.push(pair("NRestarts", observed.restarts.to_string(), restarts));
+    }
+    if let Some(runs) = &observed.timer {
+        pairs.push(pair(
+            "NextElapseUSecRealtime",
+            seconds(runs.next_elapse_usec_realtime),
+            get(unit, "NextElapseUSecRealtime"),
+        ));
+        pairs.push(pair(
+            "LastTriggerUSec",
+            seconds(runs.last_trigger_usec),
+            get(unit, "LastTriggerUSec"),
+        ));
+    }
+    // A unit whose properties are never read has none.
+    if !observed.dependencies.is_empty() {
+        pairs.extend(DEPENDENCIES.split_whitespace().map(|property| {
+            let theirs: BTreeSet<&str> = get(unit, property).split_whitespace().collect();
+            let ours = observed.dependencies.get(property).map(|names| join(names));
+            pair(property, ours.unwrap_or_default(), join(theirs))
+        }));
+    }
+    pairs
+}
+
+/// What the files of a unit that does not run name must be in force.
+fn named(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
+    let forward = [
+        "Requires",
+        "Wants",
+        "BindsTo",
+        "PartOf",
+        "Conflicts",
+        "After",
+        "Before",
+    ];
+    let lists = forward
+        .iter()
+        .filter_map(|property| Some((property, item.dependencies.get(*property)?)));
+    lists
+        .map(|(property, names)| {
+            let theirs: BTreeSet<&str> = get(unit, property).split_whitespace().collect();
+            let known = names.iter().filter(|name| theirs.contains(name.as_str()));
+            pair(property, join(names), join(known))
+        })
+        .collect()
+}
