@@ -47,7 +47,7 @@ impl MainPids {
 
 /// The collector.
 pub struct Processes {
-    scanner: Arc<Mutex<Scanner>>,
+    scanner: Scanner,
     interval: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Processes {
         };
         Self {
             interval: SCAN.min(settings.interval),
-            scanner: Arc::new(Mutex::new(scanner)),
+            scanner,
         }
     }
 }
@@ -85,12 +85,7 @@ impl Collector for Processes {
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
-        let scanner = self.scanner.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let mut scanner = scanner.lock().unwrap_or_else(PoisonError::into_inner);
-            scanner.scan(Instant::now())
-        });
-        task.await.map_err(|_| CollectError::Panicked)?
+        self.scanner.scan(Instant::now())
     }
 }
 
