@@ -147,3 +147,44 @@ pub async fn serve(address: SocketAddr, metrics: Metrics) -> std::io::Result<imp
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::collect::meter::Cost;
+    use crate::collect::load::HostLoad;
+
+    #[tokio::test]
+    async fn what_collectors_and_publisher_did_is_answered_over_http() {
+        let cli: crate::cli::Cli = clap::Parser::parse_from(["twin-agent", "--node-name=web-01"]);
+        let meter = Meter::new(&HostLoad::new(&cli.settings(None).unwrap()));
+        let cost = Cost {
+            bytes: 77,
+            ..Cost::default()
+        };
+        meter.end(cost, false);
+        meter.end(Cost::default(), true);
+        let counts = Counts::default();
+        counts.heads.inc();
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let serving = serve(free, Metrics::new(vec![meter], counts)).await.unwrap();
+        tokio::spawn(serving);
+        let mut stream = tokio::net::TcpStream::connect(free).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        for line in [
+            r#"safetytwin_agent_collector_looks_total{collector="load"} 2"#,
+            r#"safetytwin_agent_collector_failures_total{collector="load"} 1"#,
+            r#"safetytwin_agent_collector_bytes{collector="load"} 77"#,
+            r#"safetytwin_agent_collector_breaker{collector="load"} 1"#,
+            "safetytwin_agent_heads_total 1",
+            "process_resident_memory_bytes ",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+}

@@ -135,7 +135,7 @@ fn million(_: &AtomicBool) -> Option<Content> {
     let item = ProcessItem {
         key: "key".into(),
         argv: vec![Text(b"argv".to_vec())],
-        ..serde_json::from_str(r#"{"key":"","comm":"","argv":[],"user":{"id":0},"group":{"id":0},"ordinal":0}"#).unwrap()
+        ..serde_json::from_str(r#"{"key":"","comm":"","argv":[],"user":{"name":"root"},"group":{"name":"root"},"ordinal":0}"#).unwrap()
     };
     Some(Content::Processes(vec![item; 1_000_000]))
 }

@@ -27,6 +27,8 @@ use crate::settings::{Level, Settings};
 const SCAN: Duration = Duration::from_secs(10);
 /// Longest command line that is kept.
 const ARGV_LIMIT: u64 = 64 * 1024;
+/// About what all that are read take, at most; those that left lately are kept beside them.
+const MOST_BYTES: usize = 1024 * 1024;
 /// Kernel clock ticks per second in `stat`; fixed at 100 in the user interface of Linux.
 const TICKS: u64 = 100;
 
@@ -89,6 +91,11 @@ impl Collector for Processes {
     }
 }
 
+/// About what an item takes: its arguments, and the rest.
+fn weight(item: &ProcessItem) -> usize {
+    512 + item.argv.iter().map(|argument| argument.0.len()).sum::<usize>()
+}
+
 struct Scanner {
     root: HostRoot,
     full: bool,
@@ -135,11 +142,24 @@ impl Scanner {
             },
         );
         let listening = listens::listening(&proc);
-        let candidates = roots
-            .into_iter()
-            .filter_map(|stat| self.candidate(stat, &accounts, &listening))
-            .collect();
-        Ok(self.publish(candidates, &all, now))
+        let (mut bytes, mut left_out) = (0, 0);
+        let mut candidates = Vec::new();
+        for stat in roots {
+            // Any user may start many with long command lines: the rest is not even read.
+            if bytes > MOST_BYTES {
+                left_out += 1;
+                continue;
+            }
+            let candidate = self.candidate(stat, &accounts, &listening);
+            bytes += candidate.as_ref().map_or(0, |c| weight(&c.item));
+            candidates.extend(candidate);
+        }
+        let mut collected = self.publish(candidates, &all, now);
+        if left_out > 0 {
+            let gap = format!("over its size budget: {left_out} processes were left out");
+            collected.gaps.push(gap);
+        }
+        Ok(collected)
     }
 
     fn candidate(

@@ -60,7 +60,7 @@ fn uptime(proc: &Path, seconds: &str) {
 /// The host runs a process with this argument now.
 fn runs(board: &Board, argument: &str) {
     let item: ProcessItem = serde_json::from_value(serde_json::json!({
-        "key": "k", "comm": "sleep", "argv": ["sleep"], "user": {"id": 0}, "group": {"id": 0}, "ordinal": 0,
+        "key": "k", "comm": "sleep", "argv": ["sleep"], "user": {"name": "root"}, "group": {"name": "root"}, "ordinal": 0,
     }))
     .unwrap();
     let argv = vec![Text(argument.as_bytes().to_vec())];
