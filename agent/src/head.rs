@@ -56,7 +56,11 @@ mod tests {
     #[test]
     fn a_head_that_says_of_every_section_why_it_is_old_stays_below_four_kib() {
         let board = Board::default();
-        board.post("processes", Some(SectionName::Processes), Ok(Collected::whole(Content::Processes(vec![]))));
+        board.post(
+            "processes",
+            Some(SectionName::Processes),
+            Ok(Collected::whole(Content::Processes(vec![]))),
+        );
         board.post("load", None, Ok(Collected::whole(Content::Load(Load::default()))));
         for name in SectionName::COUNTED {
             // Each byte of it is written as several.

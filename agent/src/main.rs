@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use safetytwin_agent::cli::{Cli, Command, Output};
 use safetytwin_agent::collect::board::Board;
 use safetytwin_agent::collect::meter::Meter;
@@ -15,10 +15,10 @@ use safetytwin_agent::collect::watchdog::Watchdog;
 use safetytwin_agent::collect::{registry, thread};
 use safetytwin_agent::enroll::{self, renew};
 use safetytwin_agent::metrics::{self, Counts, Metrics};
-use safetytwin_agent::{once, privileges};
 use safetytwin_agent::publish::Publisher;
 use safetytwin_agent::publish::api::{self, ClusterApi};
 use safetytwin_agent::settings::{Level, Settings};
+use safetytwin_agent::{once, privileges};
 use safetytwin_crds::hoststate::Source;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -133,7 +133,13 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(serving.with_context(|| format!("failed to serve metrics on {address}"))?);
     }
     tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
-    let publisher = Publisher::new(settings, board, (ClusterApi::new(client), brake), cli.admission_self_test, counts);
+    let publisher = Publisher::new(
+        settings,
+        board,
+        (ClusterApi::new(client), brake),
+        cli.admission_self_test,
+        counts,
+    );
     tokio::select! {
         error = publisher.run() => return Err(error.into()),
         spinning = watchdog.run() => return Err(spinning.into()),

@@ -73,11 +73,33 @@ impl Collector for Collectors {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         type Row = (&'static str, &'static str, MetricType, fn(&Sums) -> f64);
         let rows: [Row; 6] = [
-            ("collector_looks", "Looks that ended", MetricType::Counter, |s| s.looks as f64),
-            ("collector_failures", "Looks that gave nothing", MetricType::Counter, |s| s.failures as f64),
-            ("collector_cpu_seconds", "Time on a CPU", MetricType::Counter, |s| s.cpu.as_secs_f64()),
-            ("collector_wall_seconds", "Time of all looks", MetricType::Counter, |s| s.wall.as_secs_f64()),
-            ("collector_bytes", "JSON of the last look", MetricType::Gauge, |s| s.bytes as f64),
+            ("collector_looks", "Looks that ended", MetricType::Counter, |s| {
+                s.looks as f64
+            }),
+            (
+                "collector_failures",
+                "Looks that gave nothing",
+                MetricType::Counter,
+                |s| s.failures as f64,
+            ),
+            (
+                "collector_cpu_seconds",
+                "Time on a CPU",
+                MetricType::Counter,
+                |s| s.cpu.as_secs_f64(),
+            ),
+            (
+                "collector_wall_seconds",
+                "Time of all looks",
+                MetricType::Counter,
+                |s| s.wall.as_secs_f64(),
+            ),
+            (
+                "collector_bytes",
+                "JSON of the last look",
+                MetricType::Gauge,
+                |s| s.bytes as f64,
+            ),
             (
                 "collector_breaker",
                 "0 closed: it looks; 1 open: left alone for a while; 2 stuck: does not come back",
@@ -130,7 +152,10 @@ fn resident_bytes() -> Option<i64> {
 ///
 /// # Errors
 /// The address is taken or not ours.
-pub async fn serve(address: SocketAddr, metrics: Metrics) -> std::io::Result<impl Future<Output = ()> + Send> {
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Metrics,
+) -> std::io::Result<impl Future<Output = ()> + Send> {
     let listener = TcpListener::bind(address).await?;
     let metrics = Arc::new(metrics);
     let text = move || {
@@ -153,8 +178,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::collect::meter::Cost;
     use crate::collect::load::HostLoad;
+    use crate::collect::meter::Cost;
 
     #[tokio::test]
     async fn what_collectors_and_publisher_did_is_answered_over_http() {
@@ -168,7 +193,11 @@ mod tests {
         meter.end(Cost::default(), true);
         let counts = Counts::default();
         counts.heads.inc();
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let serving = serve(free, Metrics::new(vec![meter], counts)).await.unwrap();
         tokio::spawn(serving);
         let mut stream = tokio::net::TcpStream::connect(free).await.unwrap();

@@ -93,6 +93,9 @@ fn the_head_of_an_older_and_of_a_newer_agent_is_read() {
     let read: HostStateSpec = serde_json::from_value(old.clone()).unwrap();
     let mut newer = old;
     with_news(&mut newer);
-    newer["sections"].as_array_mut().unwrap().push(json!({"name": "firmware", "shape": "unknown"}));
+    newer["sections"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "firmware", "shape": "unknown"}));
     assert_eq!(serde_json::from_value::<HostStateSpec>(newer).unwrap(), read);
 }

@@ -148,7 +148,9 @@ impl Meter {
     pub fn thread_cpu(&self) -> Option<Duration> {
         let path = format!("/proc/self/task/{}/schedstat", self.thread()?.as_raw_nonzero());
         let text = String::from_utf8(read_plain(path.as_ref(), 256).ok()?).ok()?;
-        Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
+        Some(Duration::from_nanos(
+            text.split_whitespace().next()?.parse().ok()?,
+        ))
     }
 }
 

@@ -135,7 +135,10 @@ fn million(_: &AtomicBool) -> Option<Content> {
     let item = ProcessItem {
         key: "key".into(),
         argv: vec![Text(b"argv".to_vec())],
-        ..serde_json::from_str(r#"{"key":"","comm":"","argv":[],"user":{"name":"root"},"group":{"name":"root"},"ordinal":0}"#).unwrap()
+        ..serde_json::from_str(
+            r#"{"key":"","comm":"","argv":[],"user":{"name":"root"},"group":{"name":"root"},"ordinal":0}"#,
+        )
+        .unwrap()
     };
     Some(Content::Processes(vec![item; 1_000_000]))
 }
@@ -210,7 +213,10 @@ fn one_that_waits_without_end_or_panics_fails_alone_and_opens_its_breaker() {
     let (result, meter) = looked(bad(|_| None).0.as_mut());
     assert!(matches!(result, Err(CollectError::Slow(_))));
     let sums = meter.sums();
-    assert_eq!((sums.looks, sums.failures, sums.breaker), (1, 1, BreakerState::Open));
+    assert_eq!(
+        (sums.looks, sums.failures, sums.breaker),
+        (1, 1, BreakerState::Open)
+    );
     assert!(sums.wall >= Duration::from_secs(2));
     let (result, _) = looked(bad(|_| panic!("a defect")).0.as_mut());
     assert!(matches!(result, Err(CollectError::Panicked)));
@@ -225,7 +231,10 @@ fn one_that_computes_too_long_is_told_what_it_used_of_its_budget() {
     };
     let (result, meter) = looked(bad(compute).0.as_mut());
     let message = result.unwrap_err().to_string();
-    assert!(message.starts_with("over its CPU budget: 0.") && message.ends_with("s of 0.2 s"), "{message}");
+    assert!(
+        message.starts_with("over its CPU budget: 0.") && message.ends_with("s of 0.2 s"),
+        "{message}"
+    );
     assert!(meter.sums().cpu >= Duration::from_millis(250));
     // It is cut off between two awaits, too.
     let compute: Behaviour = |_| {

@@ -127,7 +127,11 @@ impl Watched {
         let cpu = self.meter.thread_cpu().unwrap_or_default();
         let used = cpu.saturating_sub(self.cpu);
         self.cpu = cpu;
-        self.busy = if used >= half { self.busy + used } else { Duration::ZERO };
+        self.busy = if used >= half {
+            self.busy + used
+        } else {
+            Duration::ZERO
+        };
     }
 
     fn judge(&mut self, now: Instant, board: &Board) {

@@ -66,10 +66,20 @@ pub fn of(place: Place, level: Level) -> Vec<Privilege> {
 
 /// As aligned lines for people.
 pub fn text(privileges: &[Privilege]) -> String {
-    let head = ["KIND".to_owned(), "NAME".to_owned(), "WHEN".to_owned(), "WHY".to_owned()];
+    let head = [
+        "KIND".to_owned(),
+        "NAME".to_owned(),
+        "WHEN".to_owned(),
+        "WHY".to_owned(),
+    ];
     let row = |p: &Privilege| {
         let kind = format!("{:?}", p.kind);
-        [kind, p.name.to_owned(), p.when.unwrap_or("always").to_owned(), p.why.to_owned()]
+        [
+            kind,
+            p.name.to_owned(),
+            p.when.unwrap_or("always").to_owned(),
+            p.why.to_owned(),
+        ]
     };
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(privileges.iter().map(row)).collect();
     let mut widths = [0; 4];
@@ -93,10 +103,27 @@ mod tests {
 
     /// What of the unit says what the service may do; the rest says when and how it runs.
     fn restrictions() -> Vec<&'static str> {
-        let ordinary = ["EnvironmentFile", "ExecStart", "Restart", "RestartSec", "MemoryMax", "CapabilityBoundingSet"];
-        let section = UNIT.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
-        let lines = section.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        lines.filter(|line| !ordinary.contains(&line.split('=').next().unwrap())).collect()
+        let ordinary = [
+            "EnvironmentFile",
+            "ExecStart",
+            "Restart",
+            "RestartSec",
+            "MemoryMax",
+            "CapabilityBoundingSet",
+        ];
+        let section = UNIT
+            .split("[Service]")
+            .nth(1)
+            .unwrap()
+            .split("[Install]")
+            .next()
+            .unwrap();
+        let lines = section
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines
+            .filter(|line| !ordinary.contains(&line.split('=').next().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -120,7 +147,11 @@ mod tests {
 
     #[test]
     fn no_place_needs_more_than_three_rules_or_one_capability() {
-        for (place, level) in [(Place::Pod, Level::Basic), (Place::Pod, Level::Full), (Place::Service, Level::Full)] {
+        for (place, level) in [
+            (Place::Pod, Level::Basic),
+            (Place::Pod, Level::Full),
+            (Place::Service, Level::Full),
+        ] {
             let all = of(place, level);
             let count = |kind| all.iter().filter(|p| p.kind == kind).count();
             assert!(count(Kind::Rbac) <= 3 && count(Kind::Capability) == 1);
@@ -132,7 +163,11 @@ mod tests {
         let text = text(&of(Place::Pod, Level::Full));
         let lines: Vec<&str> = text.lines().collect();
         let column = lines[0].find("WHY").unwrap();
-        assert!(lines.iter().all(|line| line.as_bytes()[column - 1] == b' ' && line.as_bytes()[column] != b' '));
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.as_bytes()[column - 1] == b' ' && line.as_bytes()[column] != b' ')
+        );
         assert!(text.contains("CAP_SYS_PTRACE") && text.contains("agent.containers.docker"));
     }
 }

@@ -68,7 +68,9 @@ impl ApiError {
 /// The configuration cannot be used.
 pub fn client(config: Config) -> kube::Result<(Client, Brake)> {
     let brake = Brake::default();
-    let client = ClientBuilder::try_from(config)?.with_layer(&brake.layer()).build();
+    let client = ClientBuilder::try_from(config)?
+        .with_layer(&brake.layer())
+        .build();
     Ok((client, brake))
 }
 

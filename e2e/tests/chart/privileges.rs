@@ -44,9 +44,18 @@ fn given(settings: &[&str]) -> BTreeSet<(String, String)> {
         }
     }
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    add("SystemCalls", format!("seccomp:{}", text(&security["seccompProfile"]["type"])));
-    add("SystemCalls", format!("appArmor:{}", text(&security["appArmorProfile"]["type"])));
-    let added = security["capabilities"]["add"].as_array().cloned().unwrap_or_default();
+    add(
+        "SystemCalls",
+        format!("seccomp:{}", text(&security["seccompProfile"]["type"])),
+    );
+    add(
+        "SystemCalls",
+        format!("appArmor:{}", text(&security["appArmorProfile"]["type"])),
+    );
+    let added = security["capabilities"]["add"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     for capability in &added {
         add("Capability", format!("CAP_{}", text(capability)));
     }
@@ -57,9 +66,20 @@ fn given(settings: &[&str]) -> BTreeSet<(String, String)> {
         let path = &volume["hostPath"]["path"];
         add("Mount", text(if path.is_null() { &volume["name"] } else { path }));
     }
-    for rule in find(&objects, "ClusterRole", "agent").unwrap()["rules"].as_array().unwrap() {
+    for rule in find(&objects, "ClusterRole", "agent").unwrap()["rules"]
+        .as_array()
+        .unwrap()
+    {
         assert_eq!(rule["apiGroups"], json!(["safetytwin.com"]));
-        let list = |field: &str| rule[field].as_array().unwrap().iter().map(text).collect::<Vec<_>>().join(",");
+        let list = |field: &str| {
+            rule[field]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(text)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         add("Rbac", format!("{} {}", list("verbs"), list("resources")));
     }
     all

@@ -27,7 +27,10 @@ fn said(status: &str, reason: &str) -> (String, String) {
 
 fn hosts(world: &World) -> (usize, usize) {
     let server = &world.server;
-    (server.names::<HostState>().len(), server.names::<HostSection>().len())
+    (
+        server.names::<HostState>().len(),
+        server.names::<HostSection>().len(),
+    )
 }
 
 /// A twin at rest.
@@ -89,7 +92,11 @@ fn the_state_of_a_silent_host_stays_while_a_twin_refers_to_it() {
 fn content_in_another_form_with_the_same_meaning_takes_no_point_and_applies_nothing() {
     let world = following();
     let before = world.effects();
-    let units = [super::script::api(1), service("db.service"), service("web.service")];
+    let units = [
+        super::script::api(1),
+        service("db.service"),
+        service("web.service"),
+    ];
     let newer: Vec<Value> = units
         .iter()
         .map(|unit| {

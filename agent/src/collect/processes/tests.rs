@@ -189,5 +189,8 @@ fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
         unreachable!()
     };
     assert_eq!(items.len(), 17);
-    assert_eq!(collected.gaps, ["over its size budget: 23 processes were left out"]);
+    assert_eq!(
+        collected.gaps,
+        ["over its size budget: 23 processes were left out"]
+    );
 }

@@ -44,7 +44,13 @@ fn begun(server: Server, self_test: SelfTest) -> Scene {
     let settings = cli.settings(None).unwrap();
     let board = Board::default();
     runs(&board, "0");
-    let publisher = Publisher::new(settings, board.clone(), server.api(), self_test, Counts::default());
+    let publisher = Publisher::new(
+        settings,
+        board.clone(),
+        server.api(),
+        self_test,
+        Counts::default(),
+    );
     Scene {
         agent: tokio::spawn(publisher.run()),
         server,
@@ -73,7 +79,9 @@ fn runs(board: &Board, argument: &str) {
 }
 
 fn heads(asked: &[Asked]) -> Vec<&Asked> {
-    let heads = asked.iter().filter(|a| a.is_write && a.object == HEAD && a.code == 200);
+    let heads = asked
+        .iter()
+        .filter(|a| a.is_write && a.object == HEAD && a.code == 200);
     heads.collect()
 }
 
@@ -91,7 +99,11 @@ async fn after_bad_day(scene: &Scene, mood: Mood, most_requests: usize) -> Vec<A
         runs(&scene.board, &change.to_string());
     }
     let during = scene.server.take_asked();
-    assert!((3..=most_requests).contains(&during.len()), "{} requests: {during:?}", during.len());
+    assert!(
+        (3..=most_requests).contains(&during.len()),
+        "{} requests: {during:?}",
+        during.len()
+    );
     scene.server.is(Mood::Fine);
     // The longest pause.
     sleep(LONGEST_PAUSE).await;
@@ -112,12 +124,20 @@ async fn after_five_minutes_without_an_api_one_state_is_published_and_nothing_is
         assert!(written(&after, "hostsections/web-01.units") == 0, "{after:?}");
         // One head at once, then one a beat: the pairs that are closer than a beat are the first and the second.
         let heads = heads(&after);
-        let close = heads.windows(2).filter(|w| w[1].at - w[0].at < Duration::from_millis(9_900));
+        let close = heads
+            .windows(2)
+            .filter(|w| w[1].at - w[0].at < Duration::from_millis(9_900));
         assert!(close.count() <= 1, "{heads:?}");
         let named = scene.server.spec(HEAD);
-        let slot = named["sections"].as_array().unwrap().iter().find(|s| s["name"] == "processes");
+        let slot = named["sections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|s| s["name"] == "processes");
         let slot = slot.unwrap()["parts"][0].clone();
-        let section = scene.server.spec(&format!("{PROCESSES}{}", slot["slot"].as_str().unwrap()));
+        let section = scene
+            .server
+            .spec(&format!("{PROCESSES}{}", slot["slot"].as_str().unwrap()));
         let json = safetytwin_crds::section::decode_data(
             section["data"].as_str().unwrap(),
             Encoding::ZstdBase64,

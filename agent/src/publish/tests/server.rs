@@ -99,7 +99,10 @@ impl Server {
                 let (head, body) = request.into_parts();
                 let body = body.collect_bytes().await.map_err(kube::Error::from)?;
                 assert_eq!(head.method, Method::PATCH, "an agent patches only");
-                let object = head.uri.path().trim_start_matches("/apis/safetytwin.com/v1alpha1/");
+                let object = head
+                    .uri
+                    .path()
+                    .trim_start_matches("/apis/safetytwin.com/v1alpha1/");
                 let dry_run = head.uri.query().unwrap_or_default().contains("dryRun=All");
                 let answer = server.answer(object, dry_run, &serde_json::from_slice(&body).unwrap());
                 match answer {
@@ -122,12 +125,21 @@ impl Server {
         };
         let at = state.start.elapsed();
         let object = object.to_owned();
-        state.asked.push(Asked { at, object, is_write, code });
+        state.asked.push(Asked {
+            at,
+            object,
+            is_write,
+            code,
+        });
         let mut response = Response::builder().status(code.max(200));
         if let Mood::Answers(_, Some(seconds)) = state.mood {
             response = response.header("Retry-After", seconds);
         }
-        (code != 0).then(|| response.body(Body::from(answer.to_string().into_bytes())).unwrap())
+        (code != 0).then(|| {
+            response
+                .body(Body::from(answer.to_string().into_bytes()))
+                .unwrap()
+        })
     }
 }
 
@@ -135,8 +147,11 @@ impl State {
     fn act(&mut self, object: &str, dry_run: bool, is_write: bool, body: &Value) -> (u16, Value) {
         if dry_run && self.confines {
             let message = "ValidatingAdmissionPolicy 'safetytwin-agent' denied request";
-            return (422, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
-                "reason": "Invalid", "code": 422}));
+            return (
+                422,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+                "reason": "Invalid", "code": 422}),
+            );
         }
         if is_write {
             let made = &mut self.made;
@@ -152,8 +167,11 @@ impl State {
         match self.objects.get(object) {
             Some(stored) => (200, stored.clone()),
             None if dry_run => (201, body.clone()),
-            None => (404, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not found",
-                "reason": "NotFound", "code": 404})),
+            None => (
+                404,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not found",
+                "reason": "NotFound", "code": 404}),
+            ),
         }
     }
 }
