@@ -66,7 +66,7 @@ impl Collector for Good {
         None
     }
     fn audit_interval(&self) -> Duration {
-        Duration::from_millis(1)
+        Duration::from_millis(10)
     }
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
         self.0.fetch_add(1, Ordering::Relaxed);

@@ -290,19 +290,18 @@ impl Publisher {
             Digest::of(self.settings.host.as_str().as_bytes()).short()
         );
         let refused = self.api.foreign_write_is_refused(&spec, &foreign).await?;
-        self.tested = true;
-        match (refused, self.self_test) {
-            (true, _) => Ok(()),
-            (false, SelfTest::Require) => Err(PublishError::NotConfined {
+        if !refused && self.self_test == SelfTest::Require {
+            return Err(PublishError::NotConfined {
                 host: self.settings.host.to_string(),
-            }),
-            (false, SelfTest::Warn) => {
-                tracing::warn!(
-                    "THIS AGENT IS NOT CONFINED: the cluster lets it write other hosts' objects; install the admission policy (chart value agent.admission.enabled) and start without --admission-self-test=warn"
-                );
-                Ok(())
-            }
+            });
         }
+        self.tested = true;
+        if !refused {
+            tracing::warn!(
+                "THIS AGENT IS NOT CONFINED: the cluster lets it write other hosts' objects; install the admission policy (chart value agent.admission.enabled) and start without --admission-self-test=warn"
+            );
+        }
+        Ok(())
     }
 }
 

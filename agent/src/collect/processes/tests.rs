@@ -165,6 +165,7 @@ pub(crate) mod planted {
 #[test]
 fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
     let proc = tempfile::tempdir().unwrap();
+    std::fs::write(proc.path().join("uptime"), "1000.00 0.00\n").unwrap();
     let add = |pid: u32, ppid: u32, argument: &str| {
         let dir = proc.path().join(pid.to_string());
         std::fs::create_dir(&dir).unwrap();
@@ -180,7 +181,6 @@ fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
     }
     let mut scanner = Scanner {
         root: HostRoot::new("/", proc.path(), "/sys"),
-        min_age: Duration::ZERO,
         known: HashMap::new(),
         ..scanner()
     };

@@ -97,7 +97,7 @@ impl Server {
             let server = server.clone();
             async move {
                 let (head, body) = request.into_parts();
-                let body = body.collect_bytes().await.map_err(kube::Error::from)?;
+                let body = body.collect_bytes().await?;
                 assert_eq!(head.method, Method::PATCH, "an agent patches only");
                 let object = head
                     .uri
