@@ -10,13 +10,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use safetytwin_agent::collect::board::Board;
 use safetytwin_agent::collect::optin::Chosen;
 use safetytwin_agent::hostroot::HostRoot;
+use safetytwin_agent::metrics::Counts;
 use safetytwin_agent::publish::Publisher;
-use safetytwin_agent::publish::api::ClusterApi;
+use safetytwin_agent::publish::api::{self, ClusterApi};
 use safetytwin_agent::redact::Redactor;
 use safetytwin_agent::settings::{HelperSlot, Level, SelfTest, Settings};
 use safetytwin_crds::hoststate::Source;
@@ -109,7 +110,7 @@ async fn config(file: &Path) -> anyhow::Result<Config> {
 /// One host: its load moves each beat, and now and then one of its units changes.
 async fn run(entry: Entry, mut config: Config, interval: Duration, change_beats: u32) -> anyhow::Result<()> {
     config.auth_info.token = Some(entry.token.into());
-    let client = Client::try_from(config)?;
+    let (client, brake) = api::client(config)?;
     let proc = PathBuf::from("/proc");
     let settings = Settings {
         host: entry.name.clone(),
@@ -131,8 +132,9 @@ async fn run(entry: Entry, mut config: Config, interval: Duration, change_beats:
     let publisher = Publisher::new(
         settings,
         board.clone(),
-        ClusterApi::new(client),
+        (ClusterApi::new(client), brake),
         SelfTest::Require,
+        Counts::default(),
     );
     let moves = async {
         for beat in 1_u32.. {

@@ -15,6 +15,7 @@ use super::{Sources, processes, units};
 use crate::assemble::{Assembled, Assembler};
 use crate::collect::board::Board;
 use crate::collect::containers::item;
+use crate::collect::meter::Meter;
 use crate::collect::{CollectError, Collected, Collector, Content, Scope, runner};
 use crate::hostroot::HostRoot;
 use crate::once;
@@ -173,9 +174,11 @@ fn log_of_failure(redactor: &Redactor, message: String) -> String {
             .enable_all()
             .build()
             .unwrap();
+        let failing = Failing(message);
+        let meter = Meter::new(&failing);
         runtime.block_on(async {
             tokio::select! {
-                () = runner::run(Box::new(Failing(message)), board.clone()) => {}
+                () = runner::run(Box::new(failing), board.clone(), meter) => {}
                 () = board.changed() => {}
             }
         });
