@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn every_input_that_the_fuzzer_kept_is_read() {
-        let doors: [(&str, fn(&[u8])); 5] = [
+        type Door = (&'static str, fn(&[u8]));
+        let doors: [Door; 5] = [
             ("process", process),
             ("unit_text", |bytes| unit_text(&String::from_utf8_lossy(bytes))),
             ("properties", properties),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use safetytwin_crds::hoststate::Source;
-use safetytwin_crds::item::Observed;
-use safetytwin_crds::item::observed::ObservedUnit;
+use safetytwin_crds::item::container::ContainerItem;
+use safetytwin_crds::item::observed::{ObservedContainer, ObservedUnit};
+use safetytwin_crds::item::{Observed, UnitItem};
 use safetytwin_crds::section::{Encoding, SectionName, SectionState};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Sources, processes, units};
 use crate::assemble::{Assembled, Assembler};
@@ -50,30 +51,13 @@ pub fn published(sources: Sources) -> String {
 /// What is published for what was planted, through the code that does it on a host.
 pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
     let board = Board::new(redactor.clone());
-    let mut observed = Observed::default();
-    let mut containers = Vec::new();
-    for (number, details) in sources.containers.iter().enumerate() {
-        let mut details = details.clone();
-        if details.get("Name").is_none() {
-            details["Name"] = json!(format!("/c{number}"));
-        }
-        let details = serde_json::from_value(details).unwrap();
-        let item = item::alone(&details, redactor).unwrap();
-        observed.containers.push(item::observed(&item, &details));
-        containers.push(item);
-    }
+    let (containers, observed_containers) = containers(&sources.containers, redactor);
     let items = units::items(&sources.units, redactor);
-    observed.units = items
-        .iter()
-        .map(|unit| ObservedUnit {
-            name: redactor.name(unit.name.as_str()).text,
-            active_state: "active".into(),
-            sub_state: "running".into(),
-            main_pid: 1,
-            result: "success".into(),
-            ..ObservedUnit::default()
-        })
-        .collect();
+    let mut observed = Observed {
+        units: items.iter().map(observed_unit).collect(),
+        containers: observed_containers,
+        ..Observed::default()
+    };
     let units = Content::Units {
         items,
         services: 0,
@@ -122,6 +106,31 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
         );
     }
     state
+}
+
+fn containers(planted: &[Value], redactor: &Redactor) -> (Vec<ContainerItem>, Vec<ObservedContainer>) {
+    let one = |(number, details): (usize, &Value)| {
+        let mut details = details.clone();
+        if details.get("Name").is_none() {
+            details["Name"] = json!(format!("/c{number}"));
+        }
+        let details = serde_json::from_value(details).unwrap();
+        let item = item::alone(&details, redactor).unwrap();
+        let observed = item::observed(&item, &details);
+        (item, observed)
+    };
+    planted.iter().enumerate().map(one).unzip()
+}
+
+fn observed_unit(unit: &UnitItem) -> ObservedUnit {
+    ObservedUnit {
+        name: unit.name.to_string(),
+        active_state: "active".into(),
+        sub_state: "running".into(),
+        main_pid: 1,
+        result: "success".into(),
+        ..ObservedUnit::default()
+    }
 }
 
 fn settings(redactor: &Redactor) -> Settings {

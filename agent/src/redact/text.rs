@@ -253,8 +253,9 @@ impl Scanner<'_> {
             let end = quoted_end(self.rest, quote, escapes > 0);
             let content = self.rest.get(..end).unwrap_or_default();
             // What seemed a value stands between two arguments: the second is the value.
-            if !content.is_empty() && content.trim().is_empty() {
-                self.keep(end + quote.len_utf8());
+            if !content.is_empty() && gap(content) == content.len() {
+                self.keep_gap(end);
+                self.keep(quote.len_utf8());
                 return self.value(None);
             }
             if is_scheme(content) {
