@@ -227,6 +227,10 @@ pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError
         let bytes = canonical_json(item).map_err(SectionError::Encode)?;
         if json.len() > 1 && json.len() + bytes.len() + 2 > PART_BYTES {
             parts.push(finish(std::mem::replace(&mut json, vec![b'['])));
+            // Before the rest costs memory.
+            if parts.len() == MAX_PARTS {
+                return Err(SectionError::TooLarge);
+            }
         }
         if json.len() > 1 {
             json.push(b',');
@@ -234,11 +238,7 @@ pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError
         json.extend_from_slice(&bytes);
     }
     parts.push(finish(json));
-    if parts.len() > MAX_PARTS {
-        Err(SectionError::TooLarge)
-    } else {
-        Ok(parts)
-    }
+    Ok(parts)
 }
 
 fn finish(mut json: Vec<u8>) -> Part {
