@@ -25,9 +25,15 @@ const INTERVAL: u64 = 10;
 pub fn publish(server: &Server, time: &Time, units: &[UnitItem]) {
     let mut units = units.to_vec();
     units.sort_by(|a, b| a.name.cmp(&b.name));
+    let units: Vec<Value> = units.iter().map(|unit| json!(unit)).collect();
+    publish_as(server, time, &units);
+}
+
+/// The same with units as another version of the agent writes them, sorted by name.
+pub fn publish_as(server: &Server, time: &Time, units: &[Value]) {
     let none: [Value; 0] = [];
     let content = [
-        (SectionName::Units, units.len(), encode_parts(&units)),
+        (SectionName::Units, units.len(), encode_parts(units)),
         (SectionName::Containers, 0, encode_parts(&none)),
         (SectionName::Processes, 0, encode_parts(&none)),
     ];
@@ -97,7 +103,10 @@ fn write_head(server: &Server, time: &Time, before: Option<HostState>, sections:
         "host": HOST, "intervalSeconds": INTERVAL, "source": "Node", "bootId": "first-boot",
         "sequence": old.as_ref().map_or(0, |s| s.sequence) + beat,
         "observedTime": now.to_string(), "agentVersion": "1", "complete": "5/5",
-        "machine": {"machineId": "0123456789abcdef", "systemUuid": "u"},
+        "machine": old.as_ref().map_or_else(
+            || json!({"machineId": "0123456789abcdef", "systemUuid": "u"}),
+            |s| json!(s.machine),
+        ),
         "sections": sections.unwrap_or_else(|| old.map(|s| s.sections).unwrap_or_default()),
     }))
     .unwrap();

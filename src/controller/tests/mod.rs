@@ -10,6 +10,7 @@ mod api;
 mod end;
 mod fate;
 mod host;
+mod hosts;
 mod machines;
 mod matrix;
 mod retry;

@@ -36,6 +36,8 @@ pub struct World {
     pub server: Server,
     pub machines: Machines,
     pub time: Time,
+    /// The host does not beat.
+    pub is_host_silent: bool,
     fate: Fate,
 }
 
@@ -61,6 +63,7 @@ impl World {
             server: Server::new(Store::default(), fate.clone(), time.clone()),
             machines: Machines::new(guest, fate.clone()),
             time,
+            is_host_silent: false,
             fate,
         }
     }
@@ -73,6 +76,7 @@ impl World {
             server: Server::new(self.server.look(Store::fork), fate.clone(), time.clone()),
             machines: self.machines.fork(fate.clone()),
             time,
+            is_host_silent: self.is_host_silent,
             fate,
         }
     }
@@ -109,7 +113,9 @@ impl World {
             .unwrap();
         runtime.block_on(async {
             self.time.start();
-            tokio::spawn(host::beat(self.server.clone(), self.time.clone()));
+            if !self.is_host_silent {
+                tokio::spawn(host::beat(self.server.clone(), self.time.clone()));
+            }
             tokio::spawn(reconnect(self.fate.clone(), self.machines.clone()));
             let (_stop, stopped) = watch::channel(false);
             let controller = run::run(self.server.client(), settings(), self.ports(), stopped);
