@@ -219,7 +219,9 @@ fn merge(reports: &BTreeMap<&'static str, Report>) -> Merged {
                 merged.machine = Some(*item);
                 merged.summary = summary;
             }
-            Content::Load(load) => merged.load = load,
+            // It is of one moment only: an old one says nothing.
+            Content::Load(load) if report.state != SectionState::Unavailable => merged.load = load,
+            Content::Load(_) => {}
             Content::Listed(listed) => {
                 merged.listed.extend(report.section.map(|name| (name, listed)));
             }

@@ -1,5 +1,6 @@
 //! The command line of `twin-agent`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::collect::optin::{Choice, Chosen, Pattern};
 use crate::collect::processes::helper::Helper;
 use crate::enroll;
 use crate::hostroot::HostRoot;
+use crate::privileges::Place;
 use crate::redact::Redactor;
 use crate::settings::{HelperSlot, Level, SelfTest, Settings};
 
@@ -19,7 +21,8 @@ Examples:
   twin-agent --once -o yaml                  what this host runs, on standard output; needs no cluster
   twin-agent --once -o json | twin plan -    what of it could be twinned
   twin-agent --node-name web-01 --kubeconfig /etc/safetytwin/kubeconfig --level full
-  twin-agent --node-name \"$NODE_NAME\" --root /host    in a pod; the host's directories below /host";
+  twin-agent --node-name \"$NODE_NAME\" --root /host    in a pod; the host's directories below /host
+  twin-agent --print-privileges --level full    what the service may do, and why";
 
 /// Publishes what this Linux host runs: services, containers, independent processes, the machine.
 #[derive(Debug, Parser)]
@@ -78,14 +81,20 @@ pub struct Cli {
     #[arg(long)]
     pub token_file: Option<PathBuf>,
     /// What to do when the cluster lets this agent write another host's objects.
-    #[arg(long, value_enum, default_value = "warn")]
+    #[arg(long, value_enum, default_value = "require")]
     pub admission_self_test: SelfTest,
+    /// Serve Prometheus metrics over HTTP at this address, without authentication [default: nowhere].
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics_address: Option<SocketAddr>,
     /// Look once, print a v1 List and end.
     #[arg(long)]
     pub once: bool,
-    /// Format of --once.
-    #[arg(short, long, value_enum, default_value = "yaml")]
-    pub output: Output,
+    /// Say what the agent may do where it runs (a pod when --root is given, else a service), why, and end.
+    #[arg(long, conflicts_with = "once")]
+    pub print_privileges: bool,
+    /// Format of --once [default: yaml] and --print-privileges [default: a table].
+    #[arg(short, long, value_enum)]
+    pub output: Option<Output>,
 }
 
 /// What else it can do.
@@ -98,7 +107,7 @@ pub enum Command {
     PtraceHelper,
 }
 
-/// Formats of `--once`.
+/// Formats for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// YAML.
@@ -124,6 +133,15 @@ impl Cli {
     pub fn level(&self) -> Level {
         let default = if self.once { Level::Full } else { Level::Basic };
         self.level.unwrap_or(default)
+    }
+
+    /// Where this agent runs.
+    pub fn place(&self) -> Place {
+        if self.root == std::path::Path::new("/") {
+            Place::Service
+        } else {
+            Place::Pod
+        }
     }
 
     /// Settings of this run; `helper` is the process of level full.

@@ -42,3 +42,43 @@ pub fn spec(
         resend_answered,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use safetytwin_crds::hoststate::Load;
+    use safetytwin_crds::section::{SectionName, Slot};
+
+    use super::*;
+    use crate::assemble::Assembler;
+    use crate::collect::board::Board;
+    use crate::collect::{CollectError, Collected, Content};
+
+    #[test]
+    fn a_head_that_says_of_every_section_why_it_is_old_stays_below_four_kib() {
+        let board = Board::default();
+        board.post(
+            "processes",
+            Some(SectionName::Processes),
+            Ok(Collected::whole(Content::Processes(vec![]))),
+        );
+        board.post("load", None, Ok(Collected::whole(Content::Load(Load::default()))));
+        for name in SectionName::COUNTED {
+            // Each byte of it is written as several.
+            let error = CollectError::Unavailable("\u{1b}\\\"".repeat(300));
+            board.post(name.as_str(), Some(name), Err(error));
+        }
+        let state = Assembler::default().assemble(&board.reports(), &clock::now());
+        let cli: crate::cli::Cli = clap::Parser::parse_from(["twin-agent", "--node-name=web-01"]);
+        let sections = state.sections.iter().map(|s| {
+            let part = |part: &safetytwin_crds::section::Part| PartRef {
+                slot: Slot::A,
+                digest: part.digest,
+            };
+            section(s, s.parts.iter().map(part).collect())
+        });
+        let sections = sections.collect();
+        let head = spec(&cli.settings(None).unwrap(), &state, sections, i64::MAX, None);
+        let bytes = serde_json::to_vec(&head).unwrap().len();
+        assert!(bytes <= 4096, "{bytes} bytes");
+    }
+}

@@ -5,18 +5,22 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use safetytwin_agent::cli::{Cli, Command, Output};
 use safetytwin_agent::collect::board::Board;
+use safetytwin_agent::collect::meter::Meter;
 use safetytwin_agent::collect::processes::helper::{self, Helper};
-use safetytwin_agent::collect::{registry, runner};
+use safetytwin_agent::collect::watchdog::Watchdog;
+use safetytwin_agent::collect::{registry, thread};
 use safetytwin_agent::enroll::{self, renew};
-use safetytwin_agent::once;
+use safetytwin_agent::metrics::{self, Counts, Metrics};
 use safetytwin_agent::publish::Publisher;
-use safetytwin_agent::publish::api::ClusterApi;
+use safetytwin_agent::publish::api::{self, ClusterApi};
 use safetytwin_agent::settings::{Level, Settings};
+use safetytwin_agent::{once, privileges};
 use safetytwin_crds::hoststate::Source;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
@@ -26,6 +30,9 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Enroll(args)) => Some(args),
         None => None,
     };
+    if cli.print_privileges {
+        return print_privileges(&cli);
+    }
     logs();
     if let Some(args) = enrolment {
         return runtime()?.block_on(async {
@@ -44,14 +51,13 @@ fn main() -> anyhow::Result<()> {
         .context("failed to name this host; give --node-name")?;
     let runtime = runtime()?;
     if cli.once {
-        return runtime.block_on(print_once(&settings, cli.output));
+        return runtime.block_on(print_once(&settings, cli.output.unwrap_or(Output::Yaml)));
     }
     runtime.block_on(publish(&cli, settings))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")
@@ -82,10 +88,25 @@ fn logs() {
 
 async fn print_once(settings: &Settings, output: Output) -> anyhow::Result<()> {
     let list = once::list(settings, registry(settings)).await?;
-    let text = match output {
-        Output::Json => serde_json::to_string_pretty(&list)? + "\n",
-        Output::Yaml => serde_yaml::to_string(&list)?,
-    };
+    print(&formatted(&list, output)?)
+}
+
+fn print_privileges(cli: &Cli) -> anyhow::Result<()> {
+    let privileges = privileges::of(cli.place(), cli.level());
+    print(&match cli.output {
+        Some(output) => formatted(&privileges, output)?,
+        None => privileges::text(&privileges),
+    })
+}
+
+fn formatted(document: &impl Serialize, output: Output) -> anyhow::Result<String> {
+    Ok(match output {
+        Output::Json => serde_json::to_string_pretty(document)? + "\n",
+        Output::Yaml => serde_yaml::to_string(document)?,
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // The reader has what it wanted.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -97,27 +118,44 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     choose_cryptography()?;
     let config = config(cli.kubeconfig.as_deref(), cli.token_file.as_deref()).await?;
     let token_file = config.auth_info.token_file.clone();
-    let client = Client::try_from(config).context("failed to make a client of the cluster")?;
+    let (client, brake) = api::client(config).context("failed to make a client of the cluster")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let board = Board::new(settings.redactor.clone());
-    let mut collectors = tokio::task::JoinSet::new();
-    for collector in registry(&settings) {
-        collectors.spawn(runner::run(collector, board.clone()));
-    }
+    let meters = collect(&settings, &board).context("failed to start the collectors")?;
+    let watchdog = Watchdog::new(&meters, board.clone());
     if let (Source::Enrolled, Some(path)) = (settings.source, token_file) {
-        collectors.spawn(renew::run(client.clone(), path.into()));
+        tokio::spawn(renew::run(client.clone(), path.into()));
+    }
+    let counts = Counts::default();
+    if let Some(address) = cli.metrics_address {
+        let serving = metrics::serve(address, Metrics::new(meters, counts.clone())).await;
+        tokio::spawn(serving.with_context(|| format!("failed to serve metrics on {address}"))?);
     }
     tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
-    let publisher = Publisher::new(settings, board, ClusterApi::new(client), cli.admission_self_test);
+    let publisher = Publisher::new(
+        settings,
+        board,
+        (ClusterApi::new(client), brake),
+        cli.admission_self_test,
+        counts,
+    );
     tokio::select! {
         error = publisher.run() => return Err(error.into()),
+        spinning = watchdog.run() => return Err(spinning.into()),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    collectors.shutdown().await;
     Ok(())
+}
+
+/// Each collector on its own thread.
+fn collect(settings: &Settings, board: &Board) -> std::io::Result<Vec<Meter>> {
+    let collectors = registry(settings).into_iter();
+    collectors
+        .map(|collector| thread::start(collector, board.clone()))
+        .collect()
 }
 
 async fn config(kubeconfig: Option<&Path>, token_file: Option<&Path>) -> anyhow::Result<Config> {

@@ -1,7 +1,7 @@
 //! `twin-agent --once`: one look at everything, as a `v1` List on standard output. Needs no
 //! cluster and no root; what cannot be read is Partial or Unavailable with the reason.
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 use safetytwin_crds::hoststate::{HostState, PartRef};
 use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, Slot, object_name};
 use safetytwin_crds::{HostSection, HostSectionSpec};
@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use crate::assemble::{Assembled, Assembler};
 use crate::collect::board::Board;
-use crate::collect::runner::look;
-use crate::collect::{Collector, Scope};
+use crate::collect::{Collector, thread};
 use crate::settings::Settings;
 use crate::{clock, head};
 
@@ -20,6 +19,9 @@ pub enum OnceError {
     /// A section cannot be encoded.
     #[error("failed to encode a section: {0}")]
     Section(#[from] safetytwin_crds::section::SectionError),
+    /// A collector has no thread to run on.
+    #[error("failed to start a collector: {0}")]
+    Thread(#[from] std::io::Error),
     /// An object cannot be written as JSON.
     #[error("failed to write an object as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -28,14 +30,10 @@ pub enum OnceError {
 /// Looks once with every collector and lists HostState and HostSections, content in clear.
 pub async fn list(settings: &Settings, collectors: Vec<Box<dyn Collector>>) -> Result<Value, OnceError> {
     let board = Board::new(settings.redactor.clone());
-    let looks = collectors.into_iter().map(|mut collector| {
-        let board = &board;
-        async move {
-            let result = look(collector.as_mut(), Scope::Audit).await;
-            board.post(collector.name(), collector.section(), result);
-        }
-    });
-    join_all(looks).await;
+    let looks = collectors
+        .into_iter()
+        .map(|collector| thread::once(collector, &board));
+    try_join_all(looks).await?;
     let state = Assembler::with(settings.opt_in.names()).assemble(&board.reports(), &clock::now());
     objects(settings, &state)
 }

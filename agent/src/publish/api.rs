@@ -5,10 +5,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, Resource};
+use kube::client::ClientBuilder;
+use kube::{Client, Config, Resource};
 use safetytwin_crds::names::AGENT_MANAGER;
 use safetytwin_crds::{HostSection, HostSectionSpec, HostState, HostStateSpec};
 use serde_json::json;
+
+use super::brake::Brake;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,18 @@ impl ApiError {
             Self::Deadline { .. } => 0,
         }
     }
+}
+
+/// A client of the cluster, and what its API server wishes.
+///
+/// # Errors
+/// The configuration cannot be used.
+pub fn client(config: Config) -> kube::Result<(Client, Brake)> {
+    let brake = Brake::default();
+    let client = ClientBuilder::try_from(config)?
+        .with_layer(&brake.layer())
+        .build();
+    Ok((client, brake))
 }
 
 /// The agent's view of the API server.

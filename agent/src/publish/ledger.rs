@@ -38,13 +38,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts from the head in the cluster; none when there is none.
-    pub fn learned(head: Option<&HostStateSpec>) -> Self {
-        let mut ledger = Self::default();
-        if let Some(head) = head {
-            ledger.committed(head);
+    /// Takes in the head in the cluster. Without one the sections may be gone, too.
+    pub fn learn(&mut self, head: Option<&HostStateSpec>) {
+        match head {
+            Some(head) => self.committed(head),
+            None => *self = Self::default(),
         }
-        ledger
     }
 
     /// Where each part of `section` belongs: unchanged ones stay, changed ones change slots.

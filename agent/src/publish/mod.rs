@@ -7,13 +7,16 @@
 //! back-off ─────────────┘
 //! ```
 //! Invariants: the head is last; after a head write of unknown outcome the slots are learned anew;
-//! while the API is away collecting goes on and one state is published when it is back.
+//! while the API is away collecting goes on and one state is published when it is back, no sooner
+//! than the API server asked for.
 
 pub mod api;
+pub mod brake;
 pub mod ledger;
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use rand::Rng;
 use safetytwin_crds::HostSectionSpec;
 use safetytwin_crds::digest::Digest;
@@ -22,9 +25,11 @@ use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, SectionName, object_nam
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::api::{ApiError, ClusterApi};
+use self::brake::Brake;
 use self::ledger::{Ledger, Place};
 use crate::assemble::{Assembled, AssembledSection, Assembler};
 use crate::collect::board::Board;
+use crate::metrics::Counts;
 use crate::settings::{SelfTest, Settings};
 use crate::{clock, head};
 
@@ -36,6 +41,8 @@ const APART: Duration = Duration::from_millis(250);
 const REAPPLY: Duration = Duration::from_secs(600);
 /// The `observed` section changes at most this often.
 const OBSERVED: Duration = Duration::from_secs(60);
+/// A policy that is installed together with the agent is in force a little later.
+const POLICY_GRACE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The agent may not publish.
@@ -54,7 +61,7 @@ pub enum PublishError {
     },
     /// The self-test found that this agent may write what is not its own.
     #[error(
-        "failed the admission self-test: this cluster lets the agent of {host} write another host's HostState; install the admission policy (chart value admissionPolicy) or start with --admission-self-test=warn"
+        "failed the admission self-test: this cluster lets the agent of {host} write another host's HostState; nothing is published; install the admission policy (chart value agent.admission.enabled) or start with --admission-self-test=warn"
     )]
     NotConfined {
         /// This host.
@@ -67,9 +74,16 @@ pub struct Publisher {
     settings: Settings,
     board: Board,
     api: ClusterApi,
+    brake: Brake,
+    counts: Counts,
     assembler: Assembler,
-    ledger: Option<Ledger>,
+    ledger: Ledger,
+    /// What the head in the cluster names is known.
+    learned: bool,
+    /// Uid of the head, to notice that it was deleted, and its sections with it.
+    uid: Option<String>,
     observed: Option<(Instant, AssembledSection)>,
+    started: Instant,
     reapply_at: Instant,
     resend_answered: Option<String>,
     sequence: i64,
@@ -80,14 +94,25 @@ pub struct Publisher {
 
 impl Publisher {
     /// A publisher of what is on `board`.
-    pub fn new(settings: Settings, board: Board, api: ClusterApi, self_test: SelfTest) -> Self {
+    pub fn new(
+        settings: Settings,
+        board: Board,
+        (api, brake): (ClusterApi, Brake),
+        self_test: SelfTest,
+        counts: Counts,
+    ) -> Self {
         Self {
             assembler: Assembler::with(settings.opt_in.names()),
             settings,
             board,
             api,
-            ledger: None,
+            brake,
+            counts,
+            ledger: Ledger::default(),
+            learned: false,
+            uid: None,
             observed: None,
+            started: Instant::now(),
             reapply_at: Instant::now() + REAPPLY,
             resend_answered: None,
             sequence: 0,
@@ -97,7 +122,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes for ever; returns only when the self-test says that it must not.
+    /// Publishes for ever; returns only when the self-test says that it must not. Until then nothing is published.
     pub async fn run(mut self) -> PublishError {
         // The first looks of the collectors, so that the first head is whole where it can be.
         sleep(Duration::from_secs(1)).await;
@@ -106,15 +131,21 @@ impl Publisher {
         let mut urgent = false;
         loop {
             match self.publish(urgent).await {
-                Ok(()) => self.failures = 0,
-                Err(error @ PublishError::NotConfined { .. }) => return error,
+                Ok(()) => {
+                    self.failures = 0;
+                    self.brake.take();
+                }
+                Err(error @ PublishError::NotConfined { .. }) if self.started.elapsed() > POLICY_GRACE => {
+                    return error;
+                }
                 Err(error) => {
                     self.failures = self.failures.saturating_add(1);
+                    self.counts.failures.inc();
                     tracing::warn!(%error, failures = self.failures, "failed to publish");
                 }
             }
             if self.failures > 0 {
-                sleep(pause(self.failures)).await;
+                sleep(pause(self.failures, self.brake.take())).await;
                 continue;
             }
             let now = Instant::now();
@@ -133,28 +164,43 @@ impl Publisher {
 
     /// One state, whole; if `urgent`, without what can wait for the next beat.
     async fn publish(&mut self, urgent: bool) -> Result<(), PublishError> {
+        // What rang until now is in this state.
+        let _rang = self.board.changed().now_or_never();
         let mut state = self.assembler.assemble(&self.board.reports(), &clock::now());
         self.hold_observed(&mut state, urgent);
         if !self.tested {
             self.test(&state).await?;
         }
-        if self.ledger.is_none() {
-            let host = self.settings.host.as_str();
-            let head = self.api.head(host).await?;
-            self.ledger = Some(Ledger::learned(head.as_ref().map(|h| &h.spec)));
-            if let Some(head) = head {
-                self.continue_from(&head.spec);
-            }
+        if !self.learned {
+            self.learn().await?;
         }
         if Instant::now() >= self.reapply_at {
             self.forget();
         }
+        let known = self.uid.clone();
         let asked = self.commit(&state).await?;
+        if known.is_some() && known != self.uid {
+            tracing::info!("the HostState was deleted; writing everything again");
+            self.forget();
+            self.commit(&state).await?;
+        }
         if asked.is_some() && asked != self.resend_answered {
             tracing::info!("the controller asks for everything again");
             self.forget();
             self.resend_answered = asked;
             self.commit(&state).await?;
+        }
+        Ok(())
+    }
+
+    /// Learns from the head in the cluster which slots it names.
+    async fn learn(&mut self) -> Result<(), PublishError> {
+        let head = self.api.head(self.settings.host.as_str()).await?;
+        self.ledger.learn(head.as_ref().map(|h| &h.spec));
+        self.uid = head.as_ref().and_then(|h| h.metadata.uid.clone());
+        self.learned = true;
+        if let Some(head) = head {
+            self.continue_from(&head.spec);
         }
         Ok(())
     }
@@ -168,47 +214,38 @@ impl Publisher {
 
     fn forget(&mut self) {
         self.reapply_at = Instant::now() + REAPPLY;
-        if let Some(ledger) = &mut self.ledger {
-            ledger.forget();
-        }
+        self.ledger.forget();
     }
 
     /// Writes changed sections, then the head. Answers with the controller's resend request.
     async fn commit(&mut self, state: &Assembled) -> Result<Option<String>, PublishError> {
-        let mut ledger = self.ledger.take().unwrap_or_default();
         let mut sections = Vec::new();
         for section in &state.sections {
-            let places = ledger.places(section);
-            if let Err(error) = self.write(section, &places, &mut ledger).await {
-                // The head is untouched, so what is known of it still holds.
-                self.ledger = Some(ledger);
-                return Err(error);
-            }
+            let places = self.ledger.places(section);
+            self.write(section, &places).await?;
             sections.push(head::section(section, places));
         }
         self.sequence = (self.sequence + 1).max(clock::boottime_ms(&self.settings.root));
         let answered = self.resend_answered.clone();
         let spec = head::spec(&self.settings, state, sections, self.sequence, answered);
-        // On failure the ledger stays away: whether the head was written is not known.
+        // Until there is an answer, whether the head was written is not known.
+        self.learned = false;
         let written = self.api.apply_head(&spec).await?;
-        ledger.committed(&written.spec);
-        self.ledger = Some(ledger);
+        self.learned = true;
+        self.ledger.committed(&written.spec);
+        self.uid = written.metadata.uid;
+        self.counts.heads.inc();
         Ok(written.status.and_then(|status| status.resend_request))
     }
 
-    async fn write(
-        &self,
-        section: &AssembledSection,
-        places: &[PartRef],
-        ledger: &mut Ledger,
-    ) -> Result<(), PublishError> {
+    async fn write(&mut self, section: &AssembledSection, places: &[PartRef]) -> Result<(), PublishError> {
         for (number, (part, place)) in section.parts.iter().zip(places).enumerate() {
             let slot = Place {
                 section: section.name,
                 part: number,
                 slot: place.slot,
             };
-            if !ledger.needs(slot, part.digest) {
+            if !self.ledger.needs(slot, part.digest) {
                 continue;
             }
             let data = part
@@ -229,7 +266,8 @@ impl Publisher {
             };
             let name = object_name(host.as_str(), section.name, number, place.slot);
             self.api.apply_section(&name, &spec).await?;
-            ledger.wrote(slot, part.digest);
+            self.ledger.wrote(slot, part.digest);
+            self.counts.parts.inc();
         }
         Ok(())
     }
@@ -259,19 +297,18 @@ impl Publisher {
             Digest::of(self.settings.host.as_str().as_bytes()).short()
         );
         let refused = self.api.foreign_write_is_refused(&spec, &foreign).await?;
-        self.tested = true;
-        match (refused, self.self_test) {
-            (true, _) => Ok(()),
-            (false, SelfTest::Require) => Err(PublishError::NotConfined {
+        if !refused && self.self_test == SelfTest::Require {
+            return Err(PublishError::NotConfined {
                 host: self.settings.host.to_string(),
-            }),
-            (false, SelfTest::Warn) => {
-                tracing::warn!(
-                    "THIS AGENT IS NOT CONFINED: the cluster lets it write other hosts' objects; install the admission policy and start with --admission-self-test=require"
-                );
-                Ok(())
-            }
+            });
         }
+        self.tested = true;
+        if !refused {
+            tracing::warn!(
+                "THIS AGENT IS NOT CONFINED: the cluster lets it write other hosts' objects; install the admission policy (chart value agent.admission.enabled) and start without --admission-self-test=warn"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -285,30 +322,19 @@ fn phase(host: &str, interval: Duration) -> Duration {
     interval.mul_f64(f64::from(number) / f64::from(u32::MAX))
 }
 
-/// 1 s doubling to 60 s, each with up to half of it taken off.
-fn pause(failures: u32) -> Duration {
+/// 1 s doubling to 60 s, each with up to half of it taken off; never less than the API server wished, to which up to a
+/// quarter is added, so that those who were sent away together do not return together.
+fn pause(failures: u32, wished: Option<Duration>) -> Duration {
     let doubled =
         Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
-    doubled
+    let own = doubled
         .min(LONGEST_PAUSE)
-        .mul_f64(rand::rng().random_range(0.5..1.0))
+        .mul_f64(rand::rng().random_range(0.5..1.0));
+    let wished = wished
+        .unwrap_or_default()
+        .mul_f64(rand::rng().random_range(1.0..1.25));
+    own.max(wished)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_differ_between_agents() {
-        let seconds: Vec<f64> = (1..=12).map(|n| pause(n).as_secs_f64()).collect();
-        assert!(seconds[0] < 1.0 && seconds.iter().all(|s| *s < 60.0) && seconds[11] >= 30.0);
-    }
-
-    #[test]
-    fn hosts_beat_at_their_own_time_within_the_interval() {
-        let interval = Duration::from_secs(10);
-        let phases: Vec<Duration> = ["a", "b", "c"].iter().map(|h| phase(h, interval)).collect();
-        assert!(phases.iter().all(|p| *p <= interval) && phases[0] != phases[1]);
-        assert_eq!(phase("a", interval), phases[0]);
-    }
-}
+mod tests;

@@ -56,28 +56,23 @@ impl HostLoad {
     }
 
     /// What goes to `observed`; the files are read every minute.
-    async fn fine(&mut self) -> Result<Observed, CollectError> {
+    fn fine(&mut self) -> Observed {
         if let Some((_, observed)) = self.observed.as_ref().filter(|(at, _)| at.elapsed() < FINE) {
-            return Ok(observed.clone());
+            return observed.clone();
         }
-        let (root, mut held) = (self.root.clone(), self.steady.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            let (usage, unknown) = match usage::usage(&root, &mut held.services) {
-                Ok(usage) => (usage, Vec::new()),
-                Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
-            };
-            let observed = Observed {
-                load: Some(fine::load(&root, &mut held.machine)),
-                usage,
-                unknown,
-                ..Observed::default()
-            };
-            (observed, held)
-        });
-        let (observed, held) = task.await.map_err(|_| CollectError::Panicked)?;
-        self.steady = held;
+        let held = &mut self.steady;
+        let (usage, unknown) = match usage::usage(&self.root, &mut held.services) {
+            Ok(usage) => (usage, Vec::new()),
+            Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
+        };
+        let observed = Observed {
+            load: Some(fine::load(&self.root, &mut held.machine)),
+            usage,
+            unknown,
+            ..Observed::default()
+        };
         self.observed = Some((Instant::now(), observed.clone()));
-        Ok(observed)
+        observed
     }
 
     fn cpu_percent(&mut self) -> Option<i32> {
@@ -156,7 +151,7 @@ impl Collector for HostLoad {
             let centi = centi(text.split_whitespace().next()?)?;
             i32::try_from(centi.checked_add(5)? / 10 * 10).ok()
         });
-        let observed = self.fine().await?;
+        let observed = self.fine();
         let content = Content::Load(Load {
             cpu_percent: self.cpu_percent(),
             memory_percent: self.memory_percent(),

@@ -19,7 +19,6 @@ mod packages;
 mod sysctl;
 mod text;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -139,7 +138,7 @@ struct Look {
 /// The collector of one source.
 struct OptIn<S> {
     root: HostRoot,
-    source: Arc<S>,
+    source: S,
     watch: Option<Watch>,
 }
 
@@ -147,7 +146,7 @@ impl<S: Source> OptIn<S> {
     fn new(root: &HostRoot, source: S) -> Self {
         Self {
             root: root.clone(),
-            source: Arc::new(source),
+            source,
             watch: None,
         }
     }
@@ -164,16 +163,6 @@ impl<S: Source> OptIn<S> {
         }
         let dirs = directories.iter().map(String::as_str);
         self.watch.as_mut().is_some_and(|w| w.follow(&self.root, dirs))
-    }
-
-    /// Runs `work` on the source where it may block.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&S, &HostRoot) -> T + Send + 'static,
-    ) -> Result<T, CollectError> {
-        let (source, root) = (self.source.clone(), self.root.clone());
-        let task = tokio::task::spawn_blocking(move || work(&source, &root));
-        task.await.map_err(|_| CollectError::Panicked)
     }
 }
 
@@ -193,9 +182,9 @@ impl<S: Source> Collector for OptIn<S> {
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
         // Before the look: what changes during it is looked at again.
-        let directories = self.blocking(S::directories).await?;
+        let directories = self.source.directories(&self.root);
         self.follow(&directories);
-        let look = self.blocking(S::look).await??;
+        let look = self.source.look(&self.root)?;
         Ok(Collected {
             gaps: look.gaps,
             ..Collected::whole(Content::Listed(look.items))

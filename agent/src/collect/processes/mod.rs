@@ -36,6 +36,8 @@ const SCAN: Duration = Duration::from_secs(10);
 const ARGV_LIMIT: u64 = 64 * 1024;
 /// Scans that events cause are at least this far apart.
 const APART: Duration = Duration::from_secs(1);
+/// About what all that are read take, at most; those that left lately are kept beside them.
+const MOST_BYTES: usize = 1024 * 1024;
 /// Kernel clock ticks per second in `stat`; fixed at 100 in the user interface of Linux.
 const TICKS: u64 = 100;
 
@@ -56,7 +58,7 @@ impl MainPids {
 
 /// The collector.
 pub struct Processes {
-    scanner: Arc<Mutex<Scanner>>,
+    scanner: Scanner,
     interval: Duration,
     /// Where starts and ends are heard; opened when somebody waits for them.
     source: Option<Box<dyn EventSource>>,
@@ -84,7 +86,7 @@ impl Processes {
             watch: Watch::new(settings.min_age),
             scanned: Instant::now(),
             interval: SCAN.min(settings.interval),
-            scanner: Arc::new(Mutex::new(scanner)),
+            scanner,
         }
     }
 }
@@ -104,13 +106,8 @@ impl Collector for Processes {
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
-        let scanner = self.scanner.clone();
         let now = Instant::now();
-        let task = tokio::task::spawn_blocking(move || {
-            let mut scanner = scanner.lock().unwrap_or_else(PoisonError::into_inner);
-            scanner.scan(now)
-        });
-        let mut collected = task.await.map_err(|_| CollectError::Panicked)??;
+        let mut collected = self.scanner.scan(now)?;
         self.scanned = now;
         self.watch.scanned(now);
         self.watch
@@ -130,6 +127,11 @@ impl Collector for Processes {
         };
         events::worth_a_scan(source, &mut self.watch, self.scanned + APART).await;
     }
+}
+
+/// About what an item takes: its arguments, and the rest.
+fn weight(item: &ProcessItem) -> usize {
+    512 + item.argv.iter().map(|argument| argument.0.len()).sum::<usize>()
 }
 
 struct Scanner {
@@ -181,11 +183,23 @@ impl Scanner {
             },
         );
         let listening = listens::listening(&proc);
-        let candidates = roots
-            .into_iter()
-            .filter_map(|stat| self.candidate(stat, &accounts, &listening))
-            .collect();
+        let (mut bytes, mut left_out) = (0, 0);
+        let mut candidates = Vec::new();
+        for stat in roots {
+            // Any user may start many with long command lines: the rest is not even read.
+            if bytes > MOST_BYTES {
+                left_out += 1;
+                continue;
+            }
+            let candidate = self.candidate(stat, &accounts, &listening);
+            bytes += candidate.as_ref().map_or(0, |c| weight(&c.item));
+            candidates.extend(candidate);
+        }
         let mut collected = self.publish(candidates, &all, now);
+        if left_out > 0 {
+            let gap = format!("over its size budget: {left_out} processes were left out");
+            collected.gaps.push(gap);
+        }
         let items = self.listed.values().map(|(item, _)| item);
         let mut packages = self.packages.of(&self.root, items);
         for process in &mut collected.observed.processes {

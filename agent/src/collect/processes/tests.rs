@@ -175,3 +175,36 @@ pub(crate) mod planted {
         scanner.publish(candidates, &all, Instant::now())
     }
 }
+
+#[test]
+fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
+    let proc = tempfile::tempdir().unwrap();
+    std::fs::write(proc.path().join("uptime"), "1000.00 0.00\n").unwrap();
+    let add = |pid: u32, ppid: u32, argument: &str| {
+        let dir = proc.path().join(pid.to_string());
+        std::fs::create_dir(&dir).unwrap();
+        let stat = format!("{pid} (x) S {ppid} {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {pid} 0 0\n");
+        std::fs::write(dir.join("stat"), stat).unwrap();
+        std::fs::write(dir.join("cmdline"), format!("/bin/x\0{argument}\0")).unwrap();
+        std::fs::write(dir.join("status"), "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n").unwrap();
+        std::fs::write(dir.join("cgroup"), "0::/\n").unwrap();
+    };
+    add(1, 0, "init");
+    for pid in 100..140 {
+        add(pid, 1, &"word ".repeat(13_000));
+    }
+    let mut scanner = Scanner {
+        root: HostRoot::new("/", proc.path(), "/sys"),
+        known: HashMap::new(),
+        ..scanner()
+    };
+    let collected = scanner.scan(Instant::now()).unwrap();
+    let Content::Processes(items) = &collected.content else {
+        unreachable!()
+    };
+    assert_eq!(items.len(), 17);
+    assert_eq!(
+        collected.gaps,
+        ["over its size budget: 23 processes were left out"]
+    );
+}

@@ -137,16 +137,8 @@ impl Units {
     /// Takes in what is on disk now.
     async fn look_at_disk(&mut self) -> Result<(), CollectError> {
         for _ in 0..LOOKS {
-            let disk = self.disk.clone();
             let fragments = self.loaded.fragments();
-            let look = move || {
-                disk.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .look(&fragments)
-            };
-            let changes = tokio::task::spawn_blocking(look)
-                .await
-                .map_err(|_| CollectError::Panicked)??;
+            let changes = self.disk().look(&fragments)?;
             self.loaded.note(&changes);
             // What appeared in a directory before it was watched would be missed.
             if !self.follow() {
