@@ -57,6 +57,7 @@ struct Shared {
     thread: AtomicI32,
     /// Grows whenever the collector's loop goes on.
     steps: AtomicU64,
+    section: Mutex<Option<SectionName>>,
     looking: Mutex<Option<Instant>>,
     sums: Mutex<Sums>,
 }
@@ -66,8 +67,6 @@ struct Shared {
 pub struct Meter {
     /// The collector's name.
     pub name: &'static str,
-    /// The section that it feeds.
-    pub section: Option<SectionName>,
     /// What one look may cost.
     pub budget: Budget,
     shared: Arc<Shared>,
@@ -78,10 +77,22 @@ impl Meter {
     pub fn new(collector: &dyn Collector) -> Self {
         Self {
             name: collector.name(),
-            section: collector.section(),
             budget: collector.budget(),
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                section: Mutex::new(collector.section()),
+                ..Shared::default()
+            }),
         }
+    }
+
+    /// The section that it feeds; some know only after a look.
+    pub fn section(&self) -> Option<SectionName> {
+        *self.shared.section.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It feeds this section from now on.
+    pub fn feeds(&self, section: Option<SectionName>) {
+        *self.shared.section.lock().unwrap_or_else(PoisonError::into_inner) = section;
     }
 
     /// The calling thread is the collector's.

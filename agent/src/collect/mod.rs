@@ -88,7 +88,7 @@ pub enum Content {
     /// Load, which is only in the head.
     Load(Load),
     /// Items of an opt-in section, which one collector feeds.
-    Listed(optin::Listed),
+    Listed(#[serde(skip)] optin::Listed),
 }
 
 /// How thoroughly to look.

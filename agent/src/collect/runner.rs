@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::board::Board;
 use super::breaker::Breaker;
 use super::meter::{Cost, Meter, own_cpu};
-use super::{Budget, CollectError, Collected, Collector, Scope};
+use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 
 /// After a look that took this much of a CPU, the source is left alone three times as long: what changes without end
 /// takes a quarter of a core at most.
@@ -93,7 +93,12 @@ impl Write for Counter {
 fn size(collected: &Collected, limit: usize) -> Result<usize, CollectError> {
     let mut counter = Counter { bytes: 0, limit };
     serde_json::to_writer(&mut counter, collected).map_err(|_| CollectError::Large(limit))?;
-    Ok(counter.bytes)
+    // Encoded and bounded by its collector.
+    let encoded = match &collected.content {
+        Content::Listed(listed) => listed.parts.iter().map(|part| part.json.len()).sum(),
+        _ => 0,
+    };
+    Ok(counter.bytes + encoded)
 }
 
 /// Runs for ever. Dropping it at any await is safe.
@@ -103,6 +108,7 @@ pub async fn run(mut collector: Box<dyn Collector>, board: Board, meter: Meter) 
     let mut scope = Scope::Audit;
     loop {
         let (result, cost) = look(collector.as_mut(), scope, &meter).await;
+        meter.feeds(collector.section());
         breaker.note(result.is_ok());
         if let Err(error) = &result {
             let error = board.message(&error.to_string());

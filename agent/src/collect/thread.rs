@@ -38,18 +38,19 @@ pub async fn once(mut collector: Box<dyn Collector>, board: &Board) -> std::io::
     spawn(meter.name, move |runtime| {
         own.runs_here();
         let (result, _) = runtime.block_on(look(collector.as_mut(), Scope::Audit, &own));
+        own.feeds(collector.section());
         // Nobody waits any more when it was given up.
-        let _late = answer.send((collector.section(), result));
+        let _late = answer.send(result);
     })?;
     let silent = meter.budget.wall + GRACE;
-    let (section, result) = match timeout(silent, answered).await {
-        Ok(answer) => answer.unwrap_or((meter.section, Err(CollectError::Panicked))),
-        Err(_) => {
-            let cpu = meter.thread_cpu().unwrap_or_default();
-            (meter.section, Err(CollectError::Stuck { silent, cpu }))
-        }
+    let result = match timeout(silent, answered).await {
+        Ok(answer) => answer.unwrap_or(Err(CollectError::Panicked)),
+        Err(_) => Err(CollectError::Stuck {
+            silent,
+            cpu: meter.thread_cpu().unwrap_or_default(),
+        }),
     };
-    board.post(meter.name, section, result);
+    board.post(meter.name, meter.section(), result);
     Ok(())
 }
 

@@ -151,7 +151,7 @@ impl Watched {
             cpu: self.busy,
         };
         tracing::warn!(collector = self.meter.name, %error, "gave a collector up");
-        board.post(self.meter.name, self.meter.section, Err(error));
+        board.post(self.meter.name, self.meter.section(), Err(error));
         // Lowering needs no right. The thread keeps it: raising would need one.
         if let Err(error) = setpriority_process(self.meter.thread(), LOWEST) {
             tracing::warn!(collector = self.meter.name, %error, "failed to lower the priority of its thread");

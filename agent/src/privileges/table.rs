@@ -78,6 +78,23 @@ pub const POD: &[Privilege] = &[
         "/run/dbus",
         "the system bus, whose signals say what starts and stops; the directory, for a socket goes stale. A call to it is made as root: the agent makes none that changes anything",
     ),
+    always(
+        Kind::Mount,
+        "/sys/fs/cgroup",
+        "what services use: the pod's own shows the pod alone; read-only",
+    ),
+    when(
+        Kind::Mount,
+        "/var/spool",
+        "agent.sections.cron",
+        "users' crontabs; read-only",
+    ),
+    when(
+        Kind::Mount,
+        "directories of agent.sections.files",
+        "agent.sections.files",
+        "selected files outside of these, each directory by its name; read-only",
+    ),
     when(
         Kind::Mount,
         "/var/lib/dpkg",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{SERVER, find, kubectl, rendered};
 
 /// Everything that can be chosen.
-const ALL: &str = "--set=agent.level=full,agent.containers.docker=true,agent.containers.podman=true";
+const ALL: &str = "--set=agent.level=full,agent.containers.docker=true,agent.containers.podman=true,agent.sections.cron=true";
 const MINIMAL: &str = "--set=agent.dpkg=false";
 
 /// What the agent explains, by kind: names, also those that a chart's value gives.
@@ -21,7 +21,10 @@ fn explained(level: &str, chosen: bool) -> BTreeSet<(String, String)> {
     assert!(output.status.success(), "{output:?}");
     let all: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let text = |p: &Value, field: &str| p[field].as_str().unwrap().to_owned();
-    let given = all.iter().filter(|p| chosen || p["when"].is_null());
+    // Which directories those of selected files are, the files say.
+    let given = all
+        .iter()
+        .filter(|p| p["when"] != "agent.sections.files" && (chosen || p["when"].is_null()));
     given.map(|p| (text(p, "kind"), text(p, "name"))).collect()
 }
 

@@ -60,12 +60,13 @@ impl HostLoad {
         if let Some((_, observed)) = self.observed.as_ref().filter(|(at, _)| at.elapsed() < FINE) {
             return observed.clone();
         }
-        let (usage, unknown) = match usage::usage(&self.root, &mut self.steady.services) {
+        let held = &mut self.steady;
+        let (usage, unknown) = match usage::usage(&self.root, &mut held.services) {
             Ok(usage) => (usage, Vec::new()),
             Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
         };
         let observed = Observed {
-            load: Some(fine::load(&self.root, &mut self.steady.machine)),
+            load: Some(fine::load(&self.root, &mut held.machine)),
             usage,
             unknown,
             ..Observed::default()

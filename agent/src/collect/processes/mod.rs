@@ -196,6 +196,10 @@ impl Scanner {
             candidates.extend(candidate);
         }
         let mut collected = self.publish(candidates, &all, now);
+        if left_out > 0 {
+            let gap = format!("over its size budget: {left_out} processes were left out");
+            collected.gaps.push(gap);
+        }
         let items = self.listed.values().map(|(item, _)| item);
         let mut packages = self.packages.of(&self.root, items);
         for process in &mut collected.observed.processes {
