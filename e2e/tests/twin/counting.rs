@@ -47,7 +47,7 @@ fn short_lives_are_counted(world: &World) -> Result<()> {
 /// What the agent published last of starts and ends.
 fn heard(world: &World) -> Result<Option<ProcessEvents>> {
     let head = twin::object(&world.lab, "hoststate", node::NAME)?;
-    let head: HostStateSpec = serde_json::from_value(head["spec"].clone())?;
+    let head: HostStateSpec = serde_json::from_value(head.get("spec").cloned().unwrap_or_default())?;
     let section = head
         .section(SectionName::Observed)
         .context("no observed section")?;

@@ -34,7 +34,7 @@ fn the_agent_describes_the_machine(world: &World) -> Result<()> {
             let host = world.lab.host();
             let list: Value = serde_json::from_str(&host.run(LOOK)?)?;
             let machine: Machine = published(&list, SectionName::Machine)?;
-            let head = list["items"][0].clone();
+            let head = list.pointer("/items/0").cloned().unwrap_or_default();
             let head: HostState = serde_json::from_value(head).context("the list begins with no head")?;
             let section = head
                 .spec
@@ -221,9 +221,9 @@ fn disks(machine: &Machine, lsblk: &Value) -> Result<Pairs> {
 
 fn interfaces(machine: &Machine, all: &Value) -> Result<Pairs> {
     let lasting = ["bond", "bridge", "vlan", "wireguard"];
-    let listed = |link: &&Value| match link["linkinfo"]["info_kind"].as_str() {
+    let listed = |link: &&Value| match link.pointer("/linkinfo/info_kind").and_then(Value::as_str) {
         Some(kind) => lasting.contains(&kind),
-        None => link["link_type"] == "ether",
+        None => link.get("link_type").is_some_and(|kind| kind == "ether"),
     };
     let links = all
         .as_array()

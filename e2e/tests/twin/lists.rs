@@ -22,11 +22,12 @@ pub fn differing(items: &Items, timers: &str, sockets: &str) -> Vec<String> {
     }
     for line in sockets.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(at) = words.iter().position(|word| word.ends_with(".socket")) else {
+        let mut parts = words.split(|word| word.ends_with(".socket"));
+        let address = parts.next().unwrap_or_default().join(" ");
+        let Some(name) = words.iter().find(|word| word.ends_with(".socket")) else {
             continue;
         };
-        let (name, address) = (words[at], words[..at].join(" "));
-        let socket = items.get(name).and_then(|item| item.socket.as_ref());
+        let socket = items.get(*name).and_then(|item| item.socket.as_ref());
         if !socket.is_some_and(|socket| socket.listen.iter().any(|listen| listen.address == address)) {
             differences.push(format!("{name}: {socket:?}, systemctl list-sockets {address:?}"));
         }

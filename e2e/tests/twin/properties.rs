@@ -359,7 +359,7 @@ fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
     if !observed.dependencies.is_empty() {
         pairs.extend(DEPENDENCIES.split_whitespace().map(|property| {
             let theirs: BTreeSet<&str> = get(unit, property).split_whitespace().collect();
-            let ours = observed.dependencies.get(property).map(|names| join(names));
+            let ours = observed.dependencies.get(property).map(join);
             pair(property, ours.unwrap_or_default(), join(theirs))
         }));
     }
