@@ -205,10 +205,6 @@ impl Scanner {
         for process in &mut collected.observed.processes {
             process.package = packages.remove(&process.key);
         }
-        if left_out > 0 {
-            let gap = format!("over its size budget: {left_out} processes were left out");
-            collected.gaps.push(gap);
-        }
         Ok(collected)
     }
 
