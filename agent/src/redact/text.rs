@@ -256,7 +256,7 @@ impl Scanner<'_> {
             if !content.is_empty() && gap(content) == content.len() {
                 self.keep_gap(end);
                 self.keep(quote.len_utf8());
-                return self.value(None);
+                return self.value(Some(quote));
             }
             if is_scheme(content) {
                 self.keep(end);
