@@ -11,7 +11,8 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::collect::accounts::Accounts;
 use crate::collect::containers::item;
-use crate::collect::processes::{arguments, table};
+use crate::collect::processes::files::arguments;
+use crate::collect::processes::table;
 use crate::collect::units::build::Facts;
 use crate::collect::units::files::UnitFiles;
 use crate::collect::units::properties::Live;

@@ -59,6 +59,7 @@ pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
     let command = arguments(config.cmd.as_ref(), of_image, clean);
     let of_image = image.and_then(|i| i.healthcheck.as_ref());
     let health_check = health::check(config.healthcheck.as_ref(), of_image, clean);
+    let of_image_dir = image.and_then(|i| i.working_dir.as_ref());
     let of_image = image.and_then(|i| i.env.as_deref());
     Ok(ContainerItem {
         engine,
@@ -66,11 +67,7 @@ pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
         image: clean.image(config.image.as_deref().unwrap_or_default()),
         image_id: details.image.clone().unwrap_or_default(),
         user: differing(&config.user, image.and_then(|i| i.user.as_ref()), clean),
-        working_directory: differing(
-            &config.working_dir,
-            image.and_then(|i| i.working_dir.as_ref()),
-            clean,
-        ),
+        working_directory: differing(&config.working_dir, of_image_dir, clean),
         environment_names: environment(config.env.as_deref(), of_image, clean),
         ports: ports(host),
         mounts: mounts(details.mounts.as_deref().unwrap_or_default(), clean),

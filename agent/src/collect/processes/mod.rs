@@ -4,6 +4,7 @@
 //! Never read: the environment of any process.
 
 mod events;
+pub(crate) mod files;
 pub mod helper;
 mod listens;
 mod packages;
@@ -20,6 +21,7 @@ use safetytwin_crds::redaction;
 use safetytwin_crds::section::SectionName;
 
 use self::events::{EventSource, ScanOnly, Watch};
+use self::files::{command_line, effective};
 use self::helper::Helper;
 use self::packages::Packages;
 use self::table::Owner;
@@ -32,8 +34,6 @@ use crate::redact::Redactor;
 use crate::settings::{Level, Settings};
 
 const SCAN: Duration = Duration::from_secs(10);
-/// Longest command line that is kept.
-const ARGV_LIMIT: u64 = 64 * 1024;
 /// Scans that events cause are at least this far apart.
 const APART: Duration = Duration::from_secs(1);
 /// About what all that are read take, at most; those that left lately are kept beside them.
@@ -378,35 +378,6 @@ fn oldest_by_host(
         }
     }
     oldest.into_iter().map(|(unit, (_, pid))| (unit, pid)).collect()
-}
-
-/// Arguments, and whether they were cut. None for kernel threads and what has just gone.
-fn command_line(path: &std::path::Path) -> Option<(Vec<Vec<u8>>, bool)> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(ARGV_LIMIT + 1).read_to_end(&mut bytes).ok()?;
-    arguments(bytes)
-}
-
-/// The arguments in a `cmdline` file (proc_pid_cmdline(5)), and whether they were cut.
-pub(crate) fn arguments(mut bytes: Vec<u8>) -> Option<(Vec<Vec<u8>>, bool)> {
-    let truncated = bytes.len() as u64 > ARGV_LIMIT;
-    bytes.truncate(ARGV_LIMIT as usize);
-    if bytes.is_empty() {
-        return None;
-    }
-    if bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    let argv: Vec<Vec<u8>> = bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect();
-    Some((argv, truncated))
-}
-
-/// The effective id in a line of `status`: real, effective, saved, file system.
-fn effective(status: &str, key: &str) -> Option<u32> {
-    let line = status.lines().find_map(|l| l.strip_prefix(key))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

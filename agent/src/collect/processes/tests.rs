@@ -108,7 +108,7 @@ fn a_huge_command_line_is_cut_and_says_so() {
     let path = dir.path().join("cmdline");
     std::fs::write(&path, vec![b'a'; 2 * 1024 * 1024]).unwrap();
     let (argv, truncated) = command_line(&path).unwrap();
-    assert!(truncated && argv.concat().len() == ARGV_LIMIT as usize);
+    assert!(truncated && argv.concat().len() == files::ARGV_LIMIT as usize);
     std::fs::write(&path, b"x\0\0a\nb\0").unwrap();
     assert_eq!(
         command_line(&path).unwrap(),
