@@ -10,6 +10,7 @@ use safetytwin_crds::item::module::ModuleState;
 use safetytwin_crds::item::{
     AccountItem, CronItem, FileItem, HostnameItem, ModuleItem, PackageItem, SysctlItem,
 };
+use safetytwin_crds::redaction;
 use safetytwin_crds::section::{SectionName, SectionState, decode_items};
 use safetytwin_crds::{HostSection, HostState};
 use safetytwin_e2e::lab::host::quote;
@@ -275,8 +276,8 @@ fn files(world: &World, dump: &Dump) -> Result<Vec<String>> {
                     ..
                 },
             ) => {
-                let text = "port = 8080\npassword = <redacted>\n";
-                content.as_deref() == Some(text)
+                let text = content.as_deref().unwrap_or_default();
+                shown(text) == "port = 8080\npassword = <redacted>\n"
                     && *digest == Some(Digest::of(text.as_bytes()))
                     && *redactions == 1
             }
@@ -298,6 +299,11 @@ fn files(world: &World, dump: &Dump) -> Result<Vec<String>> {
         }
     }
     Ok(differences)
+}
+
+/// A text as any host shows it.
+fn shown(text: &str) -> String {
+    String::from_utf8_lossy(&redaction::shape(text.as_bytes())).into_owned()
 }
 
 /// The two jobs that were made.
@@ -322,7 +328,7 @@ fn jobs(dump: &Dump) -> Result<Vec<String>> {
             job.source.clone(),
             job.schedule.clone(),
             job.user.clone(),
-            job.command.clone(),
+            shown(&job.command),
         )
     };
     let told: Vec<_> = items.iter().map(told).collect();

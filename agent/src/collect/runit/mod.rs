@@ -15,6 +15,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -145,11 +146,13 @@ impl Runit {
         match self.root.read(&format!("{path}/supervise/status"), 64) {
             Ok(bytes) => Status::parse(&bytes).map(Some),
             Err(error) if error.is_not_found() => {
-                // `supervise` may be a link to where this process does not see.
+                // Debian's `supervise` is a link into /run, which leads nowhere before runsv has taken the service up
+                // or where this process does not see.
                 let link = self.root.read_link_below(path, "supervise".as_ref());
-                match link.filter(|_| self.root.modified(&format!("{path}/supervise")).is_none()) {
-                    Some(_) => Err("its state is out of sight".to_owned()),
-                    None => Ok(None),
+                let target = link.map(|link| Path::new(path).join(link).join("status"));
+                match target.as_deref().and_then(Path::to_str) {
+                    Some(target) if !self.root.shows(target) => Err("its state is out of sight".to_owned()),
+                    _ => Ok(None),
                 }
             }
             Err(error) => Err(error.to_string()),

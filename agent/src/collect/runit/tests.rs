@@ -59,6 +59,16 @@ async fn look(runit: &mut Runit) -> (Vec<UnitItem>, Vec<String>) {
 }
 
 #[tokio::test]
+async fn a_service_that_no_runsv_took_up_yet_is_down_also_where_its_state_is_a_link() {
+    let host = Host::new();
+    let path = host.service("ssh", "#!/bin/sh\nexec /usr/sbin/sshd -D\n");
+    std::fs::remove_dir(path.join("supervise")).unwrap();
+    symlink("/run/runit/supervise/ssh", path.join("supervise")).unwrap();
+    let (items, gaps) = look(&mut host.collector()).await;
+    assert_eq!((items[0].run, gaps), (RunClass::Down, Vec::<String>::new()));
+}
+
+#[tokio::test]
 async fn a_service_is_up_only_while_a_runsv_sees_to_it() {
     let host = Host::new();
     host.service("web", "#!/bin/sh\nexec /usr/bin/web\n");
