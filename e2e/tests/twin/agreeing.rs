@@ -234,15 +234,7 @@ fn state(
 ) -> Vec<String> {
     let get = |key: &str| unit.get(key).map_or("", String::as_str);
     let Some(item) = item else {
-        let kinds = [".service", ".socket", ".target", ".timer", ".path"];
-        let kind = kinds.iter().any(|kind| name.ends_with(kind));
-        // A login's own, and what another unit only names.
-        let passing = name.starts_with("user@") || name.starts_with("user-runtime-dir@");
-        let missing = kind && !passing && get("LoadState") != "not-found" && get("ActiveState") != "inactive";
-        return missing
-            .then(|| format!("{name} is {} and not published", get("ActiveState")))
-            .into_iter()
-            .collect();
+        return unpublished(name, unit).into_iter().collect();
     };
     // The agent speaks of the files, systemd of what it has loaded of older ones.
     if get("NeedDaemonReload") == "yes" {
@@ -291,6 +283,17 @@ fn state(
     let differing = pairs.filter(|(_, ours, theirs)| ours != theirs).chain(more);
     let told = differing.map(|(what, ours, theirs)| format!("{name}: {what} {ours:?}, systemctl {theirs:?}"));
     told.collect()
+}
+
+/// What is wrong with a unit that is not published.
+fn unpublished(name: &str, unit: &Shown) -> Option<String> {
+    let get = |key: &str| unit.get(key).map_or("", String::as_str);
+    let kinds = [".service", ".socket", ".target", ".timer", ".path"];
+    let kind = kinds.iter().any(|kind| name.ends_with(kind));
+    // A login's own, and what another unit only names.
+    let passing = name.starts_with("user@") || name.starts_with("user-runtime-dir@");
+    let missing = kind && !passing && get("LoadState") != "not-found" && get("ActiveState") != "inactive";
+    missing.then(|| format!("{name} is {} and not published", get("ActiveState")))
 }
 
 /// Units without processes have none.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use safetytwin_crds::item::UnitItem;
 use safetytwin_crds::item::observed::ObservedUnit;
+use safetytwin_crds::item::unit::{Account, Timer};
 
 use crate::agreeing::Shown;
 
@@ -168,30 +169,13 @@ fn service(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
     let Some(service) = &item.service else {
         return Vec::new();
     };
-    let account = |account: &Option<safetytwin_crds::item::unit::Account>| {
-        account
-            .as_ref()
-            .map_or(String::new(), |account| account.name.clone())
-    };
-    let executables = ["ExecStartPre", "ExecStart", "ExecStartPost"];
-    let executables = executables.iter().flat_map(|key| lines(unit, key));
-    let executables: Vec<&str> = executables
-        .filter(|line| line.contains("ignore_errors=no"))
-        .filter_map(|line| line.split_once("path=")?.1.split(" ;").next())
-        .collect();
+    let account = |given: &Option<Account>| given.as_ref().map_or(String::new(), |a| a.name.clone());
     // A name without a directory is looked for by systemd.
     let absolute = service.executables.iter().all(|path| path.starts_with('/'));
     let names: BTreeSet<String> = words(get(unit, "Environment"))
         .into_iter()
         .filter_map(|word| Some(word.split_once('=')?.0.to_owned()))
         .collect();
-    let files = lines(unit, "EnvironmentFiles").filter_map(|line| {
-        let (path, ignored) = line.rsplit_once(" (ignore_errors=")?;
-        Some(format!(
-            "{}{path}",
-            if ignored.starts_with("yes") { "-" } else { "" }
-        ))
-    });
     let passed: BTreeSet<&str> = get(unit, "PassEnvironment").split_whitespace().collect();
     let mut pairs = vec![
         pair("Type", &service.type_, get(unit, "Type")),
@@ -207,7 +191,7 @@ fn service(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
         pair(
             "EnvironmentFiles",
             service.environment_files.join(" "),
-            join(files),
+            environment_files(unit),
         ),
         pair(
             "PassEnvironment",
@@ -228,10 +212,26 @@ fn service(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
         pairs.push(pair(
             "ExecStart",
             service.executables.join(" "),
-            executables.join(" "),
+            executables(unit),
         ));
     }
     pairs
+}
+
+/// Of commands whose failure counts.
+fn executables(unit: &Shown) -> String {
+    let keys = ["ExecStartPre", "ExecStart", "ExecStartPost"];
+    let counting = keys.iter().flat_map(|key| lines(unit, key));
+    let counting = counting.filter(|line| line.contains("ignore_errors=no"));
+    join(counting.filter_map(|line| line.split_once("path=")?.1.split(" ;").next()))
+}
+
+fn environment_files(unit: &Shown) -> String {
+    join(lines(unit, "EnvironmentFiles").filter_map(|line| {
+        let (path, ignored) = line.rsplit_once(" (ignore_errors=")?;
+        let sign = if ignored.starts_with("yes") { "-" } else { "" };
+        Some(format!("{sign}{path}"))
+    }))
 }
 
 fn join<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
@@ -257,49 +257,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 fn triggers(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    if let Some(timer) = &item.timer {
-        let settings = |property: &str, name: &str| {
-            let inner = lines(unit, property).filter_map(|line| {
-                let setting = line.trim_start_matches("{ ").split(" ;").next()?;
-                let (base, value) = setting.split_once('=')?;
-                Some(match name {
-                    "" => format!("{base} {}", usec(value)?),
-                    _ => value.to_owned(),
-                })
-            });
-            join(inner.collect::<BTreeSet<_>>())
-        };
-        let spans = timer
-            .monotonic
-            .iter()
-            .map(|span| format!("{} {}", span.base, span.usec));
-        pairs.extend([
-            pair("Unit", &timer.unit, get(unit, "Unit")),
-            pair(
-                "TimersCalendar",
-                join(&timer.on_calendar),
-                settings("TimersCalendar", "OnCalendar"),
-            ),
-            pair(
-                "TimersMonotonic",
-                join(spans.collect::<BTreeSet<_>>()),
-                settings("TimersMonotonic", ""),
-            ),
-            pair("Persistent", yes(timer.persistent), get(unit, "Persistent")),
-            pair("WakeSystem", yes(timer.wake_system), get(unit, "WakeSystem")),
-            pair(
-                "AccuracyUSec",
-                timer.accuracy_usec.to_string(),
-                number("USec", get(unit, "AccuracyUSec")),
-            ),
-            pair(
-                "RandomizedDelayUSec",
-                timer.randomized_delay_usec.to_string(),
-                number("USec", get(unit, "RandomizedDelayUSec")),
-            ),
-        ]);
-    }
+    let mut pairs = item.timer.as_ref().map_or(Vec::new(), |given| timer(unit, given));
     if let Some(socket) = &item.socket {
         let listens = socket
             .listen
@@ -324,6 +282,49 @@ fn triggers(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
         pairs.push(pair("Where", &mount.where_, get(unit, "Where")));
     }
     pairs
+}
+
+fn timer(unit: &Shown, timer: &Timer) -> Vec<Pair> {
+    let settings = |property: &str, name: &str| {
+        let inner = lines(unit, property).filter_map(|line| {
+            let setting = line.trim_start_matches("{ ").split(" ;").next()?;
+            let (base, value) = setting.split_once('=')?;
+            Some(match name {
+                "" => format!("{base} {}", usec(value)?),
+                _ => value.to_owned(),
+            })
+        });
+        join(inner.collect::<BTreeSet<_>>())
+    };
+    let spans = timer
+        .monotonic
+        .iter()
+        .map(|span| format!("{} {}", span.base, span.usec));
+    vec![
+        pair("Unit", &timer.unit, get(unit, "Unit")),
+        pair(
+            "TimersCalendar",
+            join(&timer.on_calendar),
+            settings("TimersCalendar", "OnCalendar"),
+        ),
+        pair(
+            "TimersMonotonic",
+            join(spans.collect::<BTreeSet<_>>()),
+            settings("TimersMonotonic", ""),
+        ),
+        pair("Persistent", yes(timer.persistent), get(unit, "Persistent")),
+        pair("WakeSystem", yes(timer.wake_system), get(unit, "WakeSystem")),
+        pair(
+            "AccuracyUSec",
+            timer.accuracy_usec.to_string(),
+            number("USec", get(unit, "AccuracyUSec")),
+        ),
+        pair(
+            "RandomizedDelayUSec",
+            timer.randomized_delay_usec.to_string(),
+            number("USec", get(unit, "RandomizedDelayUSec")),
+        ),
+    ]
 }
 
 /// What changes by itself, and all dependencies in force.
