@@ -115,8 +115,9 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(20),
-            // A hundred times what a look costs on a large host: for defects, not for saving.
-            cpu: Duration::from_secs(10),
+            // Hundreds of times what a look costs on a large host, and enough for one on an emulated machine: for
+            // defects, not for saving.
+            cpu: Duration::from_secs(20),
             bytes: 3 * 1024 * 1024,
         }
     }

@@ -218,6 +218,7 @@ impl Collector for Units {
     fn budget(&self) -> Budget {
         Budget {
             wall: SLOWEST_AUDIT,
+            cpu: SLOWEST_AUDIT / 2,
             ..Budget::default()
         }
     }
