@@ -8,7 +8,7 @@ use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::item::{Observed, UnitItem};
 use safetytwin_crds::section::{SectionName, SectionState, decode_items};
 use safetytwin_crds::{HostSection, HostState};
-use safetytwin_e2e::product::twin;
+use safetytwin_e2e::product::{TWINS, twin};
 use safetytwin_e2e::wait::{self, Look};
 
 use crate::Sentence;
@@ -111,7 +111,32 @@ fn the_agent_says_what_systemctl_says(world: &World) -> Result<()> {
         "rm -f /usr/local/lib/systemd/system/agree-masked.service /etc/systemd/system-preset/10-agree.preset",
     )?;
     agreed?;
+    approve_removal(world)?;
     twin::wait_settled(&world.lab).map(|_| ())
+}
+
+/// Says yes, as an administrator does, if so many leave at once that the twin asks.
+fn approve_removal(world: &World) -> Result<()> {
+    wait::until(
+        "what was made to leave the twin",
+        Duration::from_secs(180),
+        || {
+            let asking = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
+            let (_, reason, message) = twin::condition(&asking, "Ready");
+            if let Some((_, digest)) = message.split_once("approve-removal=") {
+                let approval = format!("safetytwin.com/approve-removal={digest}");
+                let annotate = ["annotate", "--overwrite", "digitaltwin", twin::NAME, "-n", TWINS];
+                world
+                    .lab
+                    .kubectl(annotate.into_iter().chain([approval.as_str()]))?;
+            }
+            let state = twin::property(&world.lab, "agree-enabled.service", "LoadState")?;
+            Ok(match state.as_str() {
+                "not-found" => Look::Ready(()),
+                _ => Look::NotYet(format!("{reason}: {message}")),
+            })
+        },
+    )
 }
 
 fn path(name: &str) -> String {

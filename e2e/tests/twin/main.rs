@@ -25,6 +25,7 @@ mod secrets;
 mod sections;
 #[path = "../sentences/mod.rs"]
 mod sentences;
+mod shown;
 mod world;
 
 use std::process::ExitCode;

@@ -7,15 +7,16 @@ use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::item::unit::{Account, Timer};
 
 use crate::agreeing::Shown;
+use crate::shown::{get, join, lines, number, units, unix, usec, words};
 
 /// What is published and what systemctl says, by property.
 type Pair = (String, String, String);
 
 /// What a limit is when nothing sets it, and the properties of which that is so; `Default` is the manager's own.
-const LIMITS: [(&str, &str); 6] = [
+const LIMITS: [(&str, &str); 7] = [
     (
         "Default",
-        "CPUAccounting MemoryAccounting TasksAccounting TasksMax IOAccounting IPAccounting \
+        "CPUAccounting MemoryAccounting TasksAccounting TasksMax \
      OOMScoreAdjust LimitCPU LimitFSIZE LimitDATA LimitSTACK LimitCORE LimitRSS LimitNOFILE \
      LimitNOFILESoft LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS LimitSIGPENDING LimitMSGQUEUE \
      LimitNICE LimitRTPRIO LimitRTTIME LimitCORESoft",
@@ -36,6 +37,8 @@ const LIMITS: [(&str, &str); 6] = [
     ),
     ("auto", "DevicePolicy ManagedOOMSwap ManagedOOMMemoryPressure"),
     ("none", "ManagedOOMPreference"),
+    // Not told by the manager of systemd 252.
+    ("no", "IOAccounting IPAccounting"),
 ];
 
 /// Dependencies and ordering, both directions.
@@ -101,14 +104,6 @@ fn yes(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }
 }
 
-fn get<'a>(unit: &'a Shown, property: &str) -> &'a str {
-    unit.get(property).map_or("", String::as_str)
-}
-
-fn lines<'a>(unit: &'a Shown, property: &str) -> impl Iterator<Item = &'a str> {
-    get(unit, property).lines().filter(|line| !line.is_empty())
-}
-
 fn limits(unit: &Shown, manager: &Shown, item: &UnitItem) -> Vec<Pair> {
     let shown = limit_names().filter(|(property, _)| unit.contains_key(*property));
     shown
@@ -128,41 +123,6 @@ fn limits(unit: &Shown, manager: &Shown, item: &UnitItem) -> Vec<Pair> {
             )
         })
         .collect()
-}
-
-/// A value without what systemctl makes nicer: spans in microseconds, `[not set]`, one line per device.
-fn number(property: &str, shown: &str) -> String {
-    match shown {
-        "[not set]" => "infinity".to_owned(),
-        shown if property.ends_with("USec") => usec(shown).map_or(shown.to_owned(), |n| n.to_string()),
-        shown => shown.lines().collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// `1min 30s` in microseconds.
-fn usec(span: &str) -> Option<u64> {
-    let mut total = 0.0;
-    for word in span.split_whitespace() {
-        let at = word
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(word.len());
-        let (value, unit) = word.split_at(at);
-        let factor = match unit {
-            "us" => 1.0,
-            "ms" => 1e3,
-            "s" => 1e6,
-            "min" => 60e6,
-            "h" => 3600e6,
-            "d" => 86_400e6,
-            "w" => 604_800e6,
-            "month" => 2_629_800e6,
-            "y" => 31_557_600e6,
-            "" if value == "0" => 0.0,
-            _ => return None,
-        };
-        total += value.parse::<f64>().ok()? * factor;
-    }
-    Some(total.round() as u64)
 }
 
 fn service(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
@@ -232,28 +192,6 @@ fn environment_files(unit: &Shown) -> String {
         let sign = if ignored.starts_with("yes") { "-" } else { "" };
         Some(format!("{sign}{path}"))
     }))
-}
-
-fn join<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
-    let words: Vec<String> = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
-    words.join(" ")
-}
-
-/// Words as systemctl quotes them.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            ('\\', _) => word.extend(chars.next()),
-            (c, Some(q)) if c == q => quote = None,
-            ('"' | '\'', None) => quote = Some(c),
-            (' ', None) => words.push(std::mem::take(&mut word)),
-            (c, _) => word.push(c),
-        }
-    }
-    words.push(word);
-    words
 }
 
 fn triggers(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
@@ -348,18 +286,18 @@ fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
         pairs.push(pair(
             "NextElapseUSecRealtime",
             seconds(runs.next_elapse_usec_realtime),
-            get(unit, "NextElapseUSecRealtime"),
+            unix(get(unit, "NextElapseUSecRealtime")),
         ));
         pairs.push(pair(
             "LastTriggerUSec",
             seconds(runs.last_trigger_usec),
-            get(unit, "LastTriggerUSec"),
+            unix(get(unit, "LastTriggerUSec")),
         ));
     }
     // A unit whose properties are never read has none.
     if !observed.dependencies.is_empty() {
         pairs.extend(DEPENDENCIES.split_whitespace().map(|property| {
-            let theirs: BTreeSet<&str> = get(unit, property).split_whitespace().collect();
+            let theirs: BTreeSet<String> = units(unit, property).collect();
             let ours = observed.dependencies.get(property).map(join);
             pair(property, ours.unwrap_or_default(), join(theirs))
         }));
@@ -383,8 +321,10 @@ fn named(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
         .filter_map(|property| Some((property, item.dependencies.get(*property)?)));
     lists
         .map(|(property, names)| {
-            let theirs: BTreeSet<&str> = get(unit, property).split_whitespace().collect();
-            let known = names.iter().filter(|name| theirs.contains(name.as_str()));
+            let theirs: BTreeSet<String> = units(unit, property).collect();
+            // Of an alias systemd tells the other name.
+            let known = |name: &&String| theirs.contains(*name) || name.starts_with("runlevel");
+            let known = names.iter().filter(known);
             pair(property, join(names), join(known))
         })
         .collect()

@@ -4,7 +4,7 @@
 mod connector;
 mod watch;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -57,6 +57,10 @@ impl EventSource for ScanOnly {
     }
 }
 
+/// How long news is left to gather: a host that forks all the time wakes the agent ten times a second, not for
+/// each process. The socket's buffer holds some hundred events; of more, [`Event::Lost`] tells.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// The best source that this kernel grants.
 pub async fn best() -> Box<dyn EventSource> {
     match Connector::open().await {
@@ -84,6 +88,7 @@ pub async fn worth_a_scan(source: &mut dyn EventSource, watch: &mut Watch, earli
                 if heard.contains(&Event::Lost) && earliest <= now {
                     return;
                 }
+                tokio::time::sleep(GATHER).await;
             }
         }
     }
