@@ -89,6 +89,7 @@ pub const COMMANDS: &[&str] = &[
     "/bin/app|-----BEGIN RSA PRIVATE KEY-----|{pem}|-----END RSA PRIVATE KEY-----",
     "/bin/app|{\"password\":|\"{pw}\"}",
     "/bin/app|--header=Authorization:|Bearer|{pw}",
+    "/bin/app|x|--secret0-key|{pw}|--token2|{pw}",
     "curl|-H|X-Api-Key:|{sym}|https://h/x",
     // Engines, and programs that serve a model.
     "docker|run|-e|DB_PASSWORD={pw}|--env=API_KEY={hex}|web:1",

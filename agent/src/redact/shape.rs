@@ -83,9 +83,14 @@ const ABOUT: [&str; 34] = [
     "limit",
     "jar",
 ];
+
 /// Whether a variable, flag, header, label or parameter of this name holds a secret.
 pub fn secret_name(name: &str) -> bool {
-    let words = split(name);
+    // `--secret0-key`, `TOKEN2`: a number says which.
+    let words = split(name)
+        .into_iter()
+        .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned());
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
     let Some(last) = words.last() else { return false };
     // The secret_id of a Vault role is its password.
     let role = words.ends_with(&["secret".to_owned(), "id".to_owned()]);
