@@ -14,6 +14,7 @@ use crate::collect::containers::item;
 use crate::collect::processes::files::arguments;
 use crate::collect::processes::table;
 use crate::collect::units::build::Facts;
+use crate::collect::units::clean::Cleaner;
 use crate::collect::units::files::UnitFiles;
 use crate::collect::units::properties::Live;
 use crate::collect::units::text::UnitText;
@@ -88,7 +89,12 @@ pub fn properties(bytes: &[u8]) {
         preset: "",
         installed: Default::default(),
     };
-    let item = facts.item(RunClass::Up, &Map::new(), &Accounts::default(), &redactor());
+    let item = facts.item(
+        RunClass::Up,
+        &Map::new(),
+        &Accounts::default(),
+        &mut Cleaner::new(redactor()),
+    );
     let text = serde_json::to_string(&item).unwrap_or_default();
     assert!(!text.is_empty() && !text.contains(TOKEN), "{text}");
 }

@@ -8,7 +8,7 @@ use safetytwin_crds::item::ModuleItem;
 use safetytwin_crds::item::module::ModuleState;
 use safetytwin_crds::section::SectionName;
 
-use super::text::{configuration, is_conf_name, read};
+use super::text::{configuration, is_conf_name, read, watched};
 use super::{Listed, Look, Source};
 use crate::collect::CollectError;
 use crate::hostroot::{HostRoot, read_plain};
@@ -33,11 +33,7 @@ impl Source for Modules {
     const AUDIT: Duration = Duration::from_secs(60);
 
     fn directories(&self, _: &HostRoot) -> Vec<String> {
-        ["/etc"]
-            .iter()
-            .chain(&DIRECTORIES)
-            .map(|d| (*d).to_owned())
-            .collect()
+        watched(&DIRECTORIES)
     }
 
     fn matters(name: &[u8]) -> bool {

@@ -62,6 +62,14 @@ pub fn configuration(root: &HostRoot, dirs: &[&str], gaps: &mut Vec<String>) -> 
     texts.collect()
 }
 
+/// What to watch for [`configuration`] of `dirs` and for a file beside it in /etc.
+pub fn watched(dirs: &[&str]) -> Vec<String> {
+    std::iter::once("/etc")
+        .chain(dirs.iter().copied())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// A configuration file by its name.
 pub fn is_conf(name: &str) -> bool {
     name.ends_with(".conf") && !name.starts_with('.') && is_clean(name)

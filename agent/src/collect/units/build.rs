@@ -9,7 +9,7 @@ use safetytwin_crds::item::RunClass;
 use safetytwin_crds::item::unit::{Mount, UnitItem};
 use safetytwin_crds::names::{UnitName, UnitType};
 
-use super::clean;
+use super::clean::Cleaner;
 use super::declared::Declared;
 use super::files::UnitFiles;
 use super::properties::Live;
@@ -17,7 +17,6 @@ use super::runclass::Nature;
 use super::text::UnitText;
 use super::variant::Map;
 use crate::collect::accounts::Accounts;
-use crate::redact::Redactor;
 
 /// Everything about one unit.
 pub struct Facts<'a> {
@@ -73,7 +72,7 @@ impl Facts<'_> {
     }
 
     /// The item, in run class `run`; `manager` are the manager's own properties.
-    pub fn item(&self, run: RunClass, manager: &Map, accounts: &Accounts, redactor: &Redactor) -> UnitItem {
+    pub fn item(&self, run: RunClass, manager: &Map, accounts: &Accounts, cleaner: &mut Cleaner) -> UnitItem {
         let mut declared = self.declared(manager, accounts);
         declared.dependencies.extend(self.installed.clone());
         let item = UnitItem {
@@ -93,7 +92,7 @@ impl Facts<'_> {
             path: declared.path,
             mount: mount(self.name, &self.files.text),
         };
-        clean::item(item, redactor)
+        cleaner.item(item)
     }
 
     fn declared(&self, manager: &Map, accounts: &Accounts) -> Declared {
@@ -140,6 +139,7 @@ mod tests {
     use safetytwin_crds::item::unit::{Origin, Service};
 
     use super::*;
+    use crate::redact::Redactor;
 
     fn files(text: &str) -> UnitFiles {
         let mut parsed = UnitText::default();
@@ -187,7 +187,7 @@ mod tests {
                 RunClass::Up,
                 &Map::new(),
                 &Accounts::default(),
-                &Redactor::default(),
+                &mut Cleaner::new(Redactor::default()),
             )
         };
         assert_eq!(
@@ -222,7 +222,7 @@ mod tests {
                 RunClass::Down,
                 &Map::new(),
                 &Accounts::default(),
-                &Redactor::default(),
+                &mut Cleaner::new(Redactor::default()),
             );
             let service = item.service.unwrap();
             assert_eq!(service.executables, ["/bin/a"]);

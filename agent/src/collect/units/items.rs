@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
 use super::build::Facts;
-use super::clean;
+use super::clean::Cleaner;
 use super::loaded::Loaded;
 use super::on_disk::OnDisk;
 use super::properties::Live;
@@ -25,7 +25,7 @@ use crate::redact::Redactor;
 
 /// Items as they were published last.
 pub struct Items {
-    redactor: Redactor,
+    cleaner: Cleaner,
     /// By the name on the host; and whether the unit was loaded.
     published: BTreeMap<String, (bool, UnitItem)>,
     debounce: Debounce,
@@ -40,7 +40,7 @@ impl Items {
     /// Nothing is published yet.
     pub fn new(redactor: Redactor) -> Self {
         Self {
-            redactor,
+            cleaner: Cleaner::new(redactor),
             published: BTreeMap::new(),
             debounce: Debounce::default(),
             arrivals: Arrivals::default(),
@@ -84,7 +84,7 @@ impl Items {
             {
                 let loaded_text = self.loaded_text(name, live, &files.text);
                 let mut installed = disk.installed(name);
-                clean::names(&mut installed, &self.redactor);
+                self.cleaner.dependencies(&mut installed);
                 let facts = Facts {
                     name: &unit,
                     live,
@@ -169,7 +169,7 @@ impl Items {
             }
             None => (
                 facts.live.is_some(),
-                facts.item(run, manager, accounts, &self.redactor),
+                facts.item(run, manager, accounts, &mut self.cleaner),
             ),
         }
     }
@@ -186,18 +186,19 @@ impl Items {
         }
     }
 
-    fn observed(&self, loaded: &Loaded) -> Observed {
+    fn observed(&mut self, loaded: &Loaded) -> Observed {
         let published = loaded
             .iter()
             .filter(|(name, _)| self.published.contains_key(*name));
         let mut units: Vec<ObservedUnit> = published
             .map(|(name, live)| {
-                let mut dependencies = live.dependencies.clone();
-                clean::names(&mut dependencies, &self.redactor);
+                let (mut name, mut dependencies) = (name.clone(), live.dependencies.clone());
+                self.cleaner.name(&mut name);
+                self.cleaner.dependencies(&mut dependencies);
                 (name, live, dependencies)
             })
             .map(|(name, live, dependencies)| ObservedUnit {
-                name: self.redactor.name(name).text,
+                name,
                 active_state: live.active_state.clone(),
                 sub_state: live.sub_state.clone(),
                 main_pid: live.main_pid,

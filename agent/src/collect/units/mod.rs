@@ -24,7 +24,7 @@
 
 mod arrivals;
 pub(crate) mod build;
-mod clean;
+pub(crate) mod clean;
 mod declared;
 mod dependencies;
 mod enablement;

@@ -58,7 +58,7 @@ impl EventSource for ScanOnly {
 }
 
 /// How long news is left to gather: a host that forks all the time wakes the agent ten times a second, not for
-/// each process. The socket's buffer holds some hundred events; of more, [`Event::Lost`] tells.
+/// each process. The socket's buffer takes what comes meanwhile; of more than it holds, [`Event::Lost`] tells.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The best source that this kernel grants.

@@ -8,6 +8,7 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::collect::accounts::Accounts;
 use crate::collect::units::build::Facts;
+use crate::collect::units::clean::Cleaner;
 use crate::collect::units::files::Places;
 use crate::collect::units::listing::Listing;
 use crate::collect::units::packages::Packages;
@@ -48,6 +49,7 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
     }
     let root = HostRoot::new(dir.path(), "/proc", "/sys");
     let listing = Listing::scan(&root).unwrap();
+    let mut cleaner = Cleaner::new(redactor.clone());
     let mut items = Vec::new();
     for (number, fake) in fakes.iter().enumerate() {
         for loaded in [false, true] {
@@ -75,7 +77,7 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
                 preset: "",
                 installed: Default::default(),
             };
-            items.push(facts.item(RunClass::Up, &Map::new(), &Accounts::default(), redactor));
+            items.push(facts.item(RunClass::Up, &Map::new(), &Accounts::default(), &mut cleaner));
         }
     }
     items
