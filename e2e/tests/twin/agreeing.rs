@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::item::{Observed, UnitItem};
-use safetytwin_crds::section::{SectionName, SectionState, decode_items};
-use safetytwin_crds::{HostSection, HostState};
+use safetytwin_crds::section::{SectionName, SectionState};
 use safetytwin_e2e::product::{TWINS, twin};
 use safetytwin_e2e::wait::{self, Look};
 
 use crate::Sentence;
+use crate::dump::{Dump, LIMIT, agree};
 use crate::following::counter;
 use crate::world::World;
 use crate::{lists, properties};
@@ -21,7 +21,6 @@ pub const SENTENCES: &[Sentence] = &[(
     the_agent_says_what_systemctl_says,
 )];
 
-const LOOK: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
 const FILES: &str = "systemctl list-unit-files --no-legend --plain --full --no-pager";
 /// Times in seconds since 1970.
 const SHOW: &str = "systemctl show '*' --all --no-pager --timestamp=unix";
@@ -95,17 +94,7 @@ fn the_agent_says_what_systemctl_says(world: &World) -> Result<()> {
         host.write(&format!("/etc/systemd/system/agree-{name}"), text)?;
     }
     host.run(MAKE)?;
-    let agreed = wait::until(
-        "the agent to agree with systemctl",
-        Duration::from_secs(240),
-        || {
-            let differences = differences(world)?;
-            Ok(match differences.is_empty() {
-                true => Look::Ready(()),
-                false => Look::NotYet(differences.join("; ")),
-            })
-        },
-    );
+    let agreed = agree("the agent to agree with systemctl", LIMIT, || differences(world));
     host.run(CLEAN)?;
     host.run(
         "rm -f /usr/local/lib/systemd/system/agree-masked.service /etc/systemd/system-preset/10-agree.preset",
@@ -148,7 +137,7 @@ fn differences(world: &World) -> Result<Vec<String>> {
     let host = world.lab.host();
     let show = format!("{SHOW} --property={}", properties::names().join(","));
     let before = host.run(&show)?;
-    let (items, observed) = published(&host.run(LOOK)?)?;
+    let (items, observed) = published(&Dump::look(world, "")?)?;
     let (files, after) = (host.run(FILES)?, host.run(&show)?);
     let mut differences = enablement(&items, &files);
     let (timers, sockets) = (host.run(TIMERS)?, host.run(SOCKETS)?);
@@ -175,36 +164,21 @@ type ObservedUnits = BTreeMap<String, ObservedUnit>;
 /// Properties of a unit by name.
 pub type Shown = BTreeMap<String, String>;
 
-/// Units in the list that `twin-agent --once` writes.
-fn published(list: &str) -> Result<(Items, ObservedUnits)> {
-    let list: serde_json::Value = serde_json::from_str(list).context("the agent's list is no JSON")?;
-    let objects = list.get("items").and_then(|items| items.as_array());
-    let (mut items, mut observed) = (Items::new(), ObservedUnits::new());
-    for object in objects.context("the agent's list has no items")? {
-        if object.get("kind").and_then(|kind| kind.as_str()) == Some("HostState") {
-            let head: HostState = serde_json::from_value(object.clone())?;
-            let units = head.spec.sections.iter().find(|s| s.name == SectionName::Units);
-            let state = units.map(|units| units.state);
-            ensure!(state == Some(SectionState::Complete), "units are {units:?}");
-            continue;
-        }
-        let section: HostSection = serde_json::from_value(object.clone())?;
-        let data = section.spec.data.as_bytes();
-        match section.spec.section {
-            SectionName::Units => {
-                let (units, refused) = decode_items::<UnitItem>(data)?;
-                ensure!(refused.is_empty(), "{refused:?}");
-                items.extend(units.into_iter().map(|unit| (unit.name.to_string(), unit)));
-            }
-            SectionName::Observed => {
-                let (all, _) = decode_items::<Observed>(data)?;
-                let units = all.into_iter().flat_map(|observed| observed.units);
-                observed.extend(units.map(|unit| (unit.name.clone(), unit)));
-            }
-            _ => {}
-        }
-    }
-    Ok((items, observed))
+/// The units that are published.
+fn published(dump: &Dump) -> Result<(Items, ObservedUnits)> {
+    let units = dump.head.spec.section(SectionName::Units);
+    let state = units.map(|units| units.state);
+    ensure!(state == Some(SectionState::Complete), "units are {units:?}");
+    let items: Vec<UnitItem> = dump.items(SectionName::Units)?;
+    let observed: Vec<Observed> = dump.items(SectionName::Observed)?;
+    let observed = observed.into_iter().flat_map(|observed| observed.units);
+    Ok((
+        items
+            .into_iter()
+            .map(|unit| (unit.name.to_string(), unit))
+            .collect(),
+        observed.map(|unit| (unit.name.clone(), unit)).collect(),
+    ))
 }
 
 /// Enablement of every unit file that is a unit of its own.

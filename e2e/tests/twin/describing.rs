@@ -1,18 +1,15 @@
 //! What the agent publishes of the machine, against what the system's own tools say there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::item::Machine;
 use safetytwin_crds::item::machine::Route;
-use safetytwin_crds::section::{SectionName, decode_items};
-use safetytwin_crds::{HostSection, HostState};
-use safetytwin_e2e::wait::{self, Look};
-use serde::de::DeserializeOwned;
+use safetytwin_crds::section::SectionName;
 use serde_json::Value;
 
 use crate::Sentence;
+use crate::dump::{self, Dump};
 use crate::measuring::numbers;
 use crate::world::World;
 
@@ -20,8 +17,6 @@ pub const SENTENCES: &[Sentence] = &[(
     "the_agent_describes_the_machine_as_lscpu_lsblk_ip_and_systemd_do",
     the_agent_describes_the_machine,
 )];
-
-pub const LOOK: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
 
 /// What is compared, ours and theirs.
 pub type Pairs = Vec<(String, String, String)>;
@@ -32,11 +27,10 @@ fn the_agent_describes_the_machine(world: &World) -> Result<()> {
         "the agent to describe the machine as its tools do",
         |world| {
             let host = world.lab.host();
-            let list: Value = serde_json::from_str(&host.run(LOOK)?)?;
-            let machine: Machine = published(&list, SectionName::Machine)?;
-            let head = list.pointer("/items/0").cloned().unwrap_or_default();
-            let head: HostState = serde_json::from_value(head).context("the list begins with no head")?;
-            let section = head
+            let dump = Dump::look(world, "")?;
+            let machine: Machine = dump.only(SectionName::Machine)?;
+            let section = dump
+                .head
                 .spec
                 .section(SectionName::Machine)
                 .context("no machine section")?;
@@ -60,19 +54,15 @@ fn the_agent_describes_the_machine(world: &World) -> Result<()> {
     )
 }
 
-/// Looks until all pairs agree: what moves while it is looked at says nothing.
+/// Looks until all pairs agree.
 pub fn agree(world: &World, what: &str, look: impl Fn(&World) -> Result<Pairs>) -> Result<()> {
-    wait::until(what, Duration::from_secs(240), || {
+    dump::agree(what, dump::LIMIT, || {
         let pairs = look(world)?;
         ensure!(pairs.len() > 10, "only {} things were compared", pairs.len());
         let differing = pairs.iter().filter(|(_, ours, theirs)| ours != theirs);
-        let told: Vec<String> = differing
-            .map(|(what, ours, theirs)| format!("{what}: {ours:?}, the host's tools say {theirs:?}"))
-            .collect();
-        Ok(match told.is_empty() {
-            true => Look::Ready(()),
-            false => Look::NotYet(told.join("; ")),
-        })
+        let told = differing
+            .map(|(what, ours, theirs)| format!("{what}: {ours:?}, the host's tools say {theirs:?}"));
+        Ok(told.collect())
     })
 }
 
@@ -82,25 +72,6 @@ pub fn pair(what: impl Into<String>, ours: impl ToString, theirs: impl ToString)
 
 fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).context("a tool wrote no JSON")
-}
-
-/// The only item of a section in the list that `twin-agent --once` writes.
-pub fn published<T: DeserializeOwned>(list: &Value, name: SectionName) -> Result<T> {
-    for object in list["items"]
-        .as_array()
-        .context("the agent's list has no items")?
-    {
-        if object["kind"] != "HostSection" {
-            continue;
-        }
-        let section: HostSection = serde_json::from_value(object.clone())?;
-        if section.spec.section == name {
-            let (items, refused) = decode_items::<T>(section.spec.data.as_bytes())?;
-            ensure!(refused.is_empty(), "{refused:?}");
-            return items.into_iter().next().context("the section is empty");
-        }
-    }
-    anyhow::bail!("there is no section {name}")
 }
 
 fn cpu(machine: &Machine, lscpu: &str) -> Pairs {

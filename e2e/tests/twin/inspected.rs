@@ -1,12 +1,12 @@
 //! What the agent publishes of containers, against what their engine's own `inspect` says.
 
 use anyhow::{Context, Result, ensure};
-use safetytwin_crds::HostSection;
 use safetytwin_crds::section::SectionName;
 use safetytwin_e2e::product::twin;
 use serde_json::Value;
 
 use crate::Sentence;
+use crate::dump::Dump;
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[
@@ -23,8 +23,6 @@ pub const SENTENCES: &[Sentence] = &[
         a_users_podman_is_never_started,
     ),
 ];
-
-const LOOK: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
 
 const RUN: &str = "set -e
 systemctl start docker && docker load -q -i /usr/share/lab/busybox.tar
@@ -222,19 +220,7 @@ fn item(items: &[Value], engine: &str, name: &str) -> Result<Value> {
         .with_context(|| format!("{engine}:{name} is not among {items:?}"))
 }
 
-/// Containers in the list that `twin-agent --once` writes now.
+/// Containers that are published.
 fn containers(world: &World) -> Result<Vec<Value>> {
-    let list: Value = serde_json::from_str(&world.lab.host().run(LOOK)?).context("the list is no JSON")?;
-    let mut items = Vec::new();
-    let objects = list.get("items").and_then(Value::as_array);
-    for object in objects.context("the list has no items")? {
-        if object.get("kind").and_then(Value::as_str) != Some("HostSection") {
-            continue;
-        }
-        let section: HostSection = serde_json::from_value(object.clone())?;
-        if section.spec.section == SectionName::Containers {
-            items.extend(serde_json::from_str::<Vec<Value>>(&section.spec.data)?);
-        }
-    }
-    Ok(items)
+    Dump::look(world, "")?.items(SectionName::Containers)
 }

@@ -8,6 +8,7 @@ mod agreeing;
 mod containers;
 mod counting;
 mod describing;
+mod dump;
 mod faults;
 mod following;
 mod guest;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::SectionName;
-use serde_json::Value;
 
 use crate::Sentence;
-use crate::describing::{LOOK, Pairs, agree, pair, published};
+use crate::describing::{Pairs, agree, pair};
+use crate::dump::Dump;
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[(
@@ -24,8 +24,7 @@ fn the_agent_measures_load(world: &World) -> Result<()> {
     agree(world, "the agent to measure load as the host does", |world| {
         let host = world.lab.host();
         let (load, services) = (host.run(LOAD)?, host.run(SHOW)?);
-        let list: Value = serde_json::from_str(&host.run(LOOK)?)?;
-        let observed: Observed = published(&list, SectionName::Observed)?;
+        let observed: Observed = Dump::look(world, "")?.only(SectionName::Observed)?;
         let (load, services) = ((load, host.run(LOAD)?), (services, host.run(SHOW)?));
         let mut pairs = vec![pair("unknown", observed.unknown.join("; "), "")];
         pairs.extend(of_machine(&observed, &numbers(&load.0), &numbers(&load.1))?);

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use safetytwin_crds::HostSection;
+use anyhow::Result;
 use safetytwin_crds::item::{RunClass, UnitItem};
-use safetytwin_crds::section::{SectionName, decode_items};
+use safetytwin_crds::section::SectionName;
 use safetytwin_e2e::product::twin;
-use safetytwin_e2e::wait::{self, Look};
 
 use crate::Sentence;
+use crate::dump::{Dump, agree};
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[
@@ -23,7 +22,6 @@ pub const SENTENCES: &[Sentence] = &[
     ),
 ];
 
-const LOOK: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01 --min-age=0";
 const SERVICES: [&str; 4] = ["agree-up", "agree-down", "agree-once", "agree-loop"];
 const DIRECTORY: &str = "mkdir -p /etc/runit/runsvdir/default && ln -sfn default /etc/runit/runsvdir/current";
 /// In no service: its processes are nobody's but its own.
@@ -69,12 +67,8 @@ fn the_agent_says_what_sv_says(world: &World) -> Result<()> {
     });
     start(world, &services)?;
     host.run("sv -w 60 start /etc/service/agree-up && sv -w 60 stop /etc/service/agree-once")?;
-    let compared = wait::until("the agent to agree with sv", Duration::from_secs(120), || {
-        let differences = differences(world)?;
-        Ok(match differences.is_empty() {
-            true => Look::Ready(()),
-            false => Look::NotYet(differences.join("; ")),
-        })
+    let compared = agree("the agent to agree with sv", Duration::from_secs(120), || {
+        differences(world)
     });
     host.run(STOP)?;
     compared?;
@@ -82,7 +76,9 @@ fn the_agent_says_what_sv_says(world: &World) -> Result<()> {
 }
 
 fn differences(world: &World) -> Result<Vec<String>> {
-    let (units, processes) = look(world)?;
+    let dump = Dump::look(world, "--min-age=0")?;
+    let units: Vec<UnitItem> = dump.items(SectionName::Units)?;
+    let processes: String = dump.parts(SectionName::Processes).collect();
     let mut differences = Vec::new();
     for name in SERVICES {
         let status = world
@@ -121,27 +117,4 @@ fn a_service_runs_in_the_twin(world: &World) -> Result<()> {
     ran?;
     twin::wait_unit(&world.lab, unit, "inactive")?;
     twin::wait_settled(&world.lab).map(|_| ())
-}
-
-/// Units, and the text of the section of processes, in the list that `twin-agent --once` writes now.
-fn look(world: &World) -> Result<(Vec<UnitItem>, String)> {
-    let list: serde_json::Value = serde_json::from_str(&world.lab.host().run(LOOK)?)?;
-    let objects = list.get("items").and_then(|items| items.as_array());
-    let (mut units, mut processes) = (Vec::new(), String::new());
-    for object in objects.context("the agent's list has no items")? {
-        if object.get("kind").and_then(|kind| kind.as_str()) != Some("HostSection") {
-            continue;
-        }
-        let section: HostSection = serde_json::from_value(object.clone())?;
-        match section.spec.section {
-            SectionName::Units => {
-                let (found, refused) = decode_items::<UnitItem>(section.spec.data.as_bytes())?;
-                ensure!(refused.is_empty(), "{refused:?}");
-                units.extend(found);
-            }
-            SectionName::Processes => processes.push_str(&section.spec.data),
-            _ => {}
-        }
-    }
-    Ok((units, processes))
 }

@@ -1,7 +1,6 @@
 //! The agent's opt-in sections, against what the host's own tools say.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::digest::Digest;
@@ -11,13 +10,11 @@ use safetytwin_crds::item::{
     AccountItem, CronItem, FileItem, HostnameItem, ModuleItem, PackageItem, SysctlItem,
 };
 use safetytwin_crds::redaction;
-use safetytwin_crds::section::{SectionName, SectionState, decode_items};
-use safetytwin_crds::{HostSection, HostState};
+use safetytwin_crds::section::{SectionName, SectionState};
 use safetytwin_e2e::lab::host::quote;
-use safetytwin_e2e::wait::{self, Look};
-use serde::de::DeserializeOwned;
 
 use crate::Sentence;
+use crate::dump::{Dump, LIMIT, agree};
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[
@@ -31,7 +28,6 @@ pub const SENTENCES: &[Sentence] = &[
     ),
 ];
 
-const ONCE: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
 const CHOSEN: &str = "--section=packages,accounts,files,hostname,sysctl,modules,cron --file='/etc/agree/*'";
 const SECRET: &str = "S3cr3tS3cr3tS3cr3t";
 
@@ -49,7 +45,7 @@ userdel agree
 sysctl --quiet --write vm.swappiness=60";
 
 fn nothing_is_published_that_was_not_chosen(world: &World) -> Result<()> {
-    let dump = Dump::read(&world.lab.host().run(ONCE)?)?;
+    let dump = Dump::look(world, "")?;
     let chosen = SectionName::OPT_IN.map(|name| dump.head.spec.section(name).is_some());
     ensure!(chosen == [false; 7], "{:?}", dump.head.spec.sections);
     Ok(())
@@ -70,24 +66,16 @@ fn the_sections_say_what_the_tools_say(world: &World) -> Result<()> {
     host.write("/etc/sysctl.d/60-agree.conf", "vm.swappiness = 41\n")?;
     host.write("/etc/modules-load.d/agree.conf", "loop\n")?;
     host.run(MAKE)?;
-    let agreed = wait::until(
-        "the sections to agree with the host's tools",
-        Duration::from_secs(240),
-        || {
-            let differences = differences(world)?;
-            Ok(match differences.is_empty() {
-                true => Look::Ready(()),
-                false => Look::NotYet(differences.join("; ")),
-            })
-        },
-    );
+    let agreed = agree("the sections to agree with the host's tools", LIMIT, || {
+        differences(world)
+    });
     host.run(CLEAN)?;
     agreed
 }
 
 /// What the agent and the host's tools say at one time.
 fn differences(world: &World) -> Result<Vec<String>> {
-    let text = world.lab.host().run(&format!("{ONCE} {CHOSEN}"))?;
+    let text = Dump::text(world, CHOSEN)?;
     ensure!(!text.contains(SECRET), "a secret is published");
     ensure!(!text.contains("Jane Roe"), "a person's name is published");
     let dump = Dump::read(&text)?;
@@ -121,38 +109,6 @@ fn differences(world: &World) -> Result<Vec<String>> {
     differences.extend(files(world, &dump)?);
     differences.extend(jobs(&dump)?);
     Ok(differences)
-}
-
-/// What `twin-agent --once` wrote.
-struct Dump {
-    head: HostState,
-    sections: Vec<HostSection>,
-}
-
-impl Dump {
-    fn read(list: &str) -> Result<Self> {
-        let list: serde_json::Value = serde_json::from_str(list).context("the agent's list is no JSON")?;
-        let objects = list.get("items").and_then(|items| items.as_array());
-        let (mut head, mut sections) = (None, Vec::new());
-        for object in objects.context("the agent's list has no items")? {
-            match object.get("kind").and_then(|kind| kind.as_str()) {
-                Some("HostState") => head = Some(serde_json::from_value(object.clone())?),
-                _ => sections.push(serde_json::from_value(object.clone())?),
-            }
-        }
-        let head = head.context("the agent's list has no head")?;
-        Ok(Self { head, sections })
-    }
-
-    fn items<T: DeserializeOwned>(&self, name: SectionName) -> Result<Vec<T>> {
-        let mut items = Vec::new();
-        for section in self.sections.iter().filter(|s| s.spec.section == name) {
-            let (good, refused) = decode_items(section.spec.data.as_bytes())?;
-            ensure!(refused.is_empty(), "{refused:?}");
-            items.extend(good);
-        }
-        Ok(items)
-    }
 }
 
 /// Lines of ours and of the host's.
