@@ -74,6 +74,14 @@ impl HostRoot {
         &self.proc
     }
 
+    /// Whether the host has a process of this name.
+    pub fn has_process(&self, comm: &[u8]) -> bool {
+        let entries = std::fs::read_dir(&self.proc).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| read_plain(&entry.path().join("comm"), 64).ok())
+            .any(|name| name.trim_ascii_end() == comm)
+    }
+
     /// The host's sysfs; a container sees the host's.
     pub fn sys(&self) -> &Path {
         &self.sys

@@ -19,7 +19,7 @@ use super::rootless::UserEngine;
 use super::stored::{self, LIBPOD};
 use crate::collect::CollectError;
 use crate::collect::bus::Bus;
-use crate::hostroot::{HostRoot, read_plain};
+use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
 const DEADLINE_SECONDS: u64 = 10;
@@ -51,14 +51,6 @@ pub(super) struct Source {
 /// Whether a directory that does not exist would be missing on the host, too.
 fn sees(root: &HostRoot, dir: &str) -> bool {
     root.locate("/") == Path::new("/") || root.modified(dir).is_some()
-}
-
-/// Whether a process of this name exists.
-fn process_exists(proc: &Path, comm: &[u8]) -> bool {
-    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| read_plain(&entry.path().join("comm"), 64).ok())
-        .any(|name| name.trim_ascii_end() == comm)
 }
 
 /// Whether an engine answered, but with what cannot be used: that is one container's affair.
@@ -159,7 +151,7 @@ impl Source {
         }
         match bus.active_state(self.unit).await {
             Ok(state) => matches!(state.as_deref(), Some("active" | "reloading")),
-            Err(_) => self.engine == Engine::Docker && process_exists(root.proc(), b"dockerd"),
+            Err(_) => self.engine == Engine::Docker && root.has_process(b"dockerd"),
         }
     }
 

@@ -151,7 +151,10 @@ impl Runit {
                 let link = self.root.read_link_below(path, "supervise".as_ref());
                 let target = link.map(|link| Path::new(path).join(link).join("status"));
                 match target.as_deref().and_then(Path::to_str) {
-                    Some(target) if !self.root.shows(target) => Err("its state is out of sight".to_owned()),
+                    // Without any runsv, as where runit is installed beside systemd and not used, nobody has.
+                    Some(target) if !self.root.shows(target) && self.root.has_process(b"runsv") => {
+                        Err("its state is out of sight".to_owned())
+                    }
                     _ => Ok(None),
                 }
             }
