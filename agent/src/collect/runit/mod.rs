@@ -15,7 +15,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -146,15 +145,12 @@ impl Runit {
         match self.root.read(&format!("{path}/supervise/status"), 64) {
             Ok(bytes) => Status::parse(&bytes).map(Some),
             Err(error) if error.is_not_found() => {
-                // Debian's `supervise` is a link into /run, which leads nowhere before runsv has taken the service up
-                // or where this process does not see.
+                // Debian's `supervise` is a link into /run, which leads nowhere where this process does not see it or
+                // before a runsv has taken the service up: without any runsv nobody has.
+                let supervise = format!("{path}/supervise");
                 let link = self.root.read_link_below(path, "supervise".as_ref());
-                let target = link.map(|link| Path::new(path).join(link).join("status"));
-                match target.as_deref().and_then(Path::to_str) {
-                    // Without any runsv, as where runit is installed beside systemd and not used, nobody has.
-                    Some(target) if !self.root.shows(target) && self.root.has_process(b"runsv") => {
-                        Err("its state is out of sight".to_owned())
-                    }
+                match link.filter(|_| self.root.modified(&supervise).is_none()) {
+                    Some(_) if self.root.has_process(b"runsv") => Err("its state is out of sight".to_owned()),
                     _ => Ok(None),
                 }
             }

@@ -47,6 +47,7 @@ impl Host {
         std::fs::create_dir_all(&dir).unwrap();
         let rest = "0 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 9 9";
         std::fs::write(dir.join("stat"), format!("{pid} ({comm}) S {ppid} 0 {rest}")).unwrap();
+        std::fs::write(dir.join("comm"), format!("{comm}\n")).unwrap();
     }
 }
 
@@ -157,6 +158,7 @@ async fn a_hostile_tree_is_read_without_blocking_and_refused_by_name() {
         host.service("far", "exec far").join("elsewhere"),
     )
     .unwrap();
+    host.process(40, 30, "runsv");
     let far = host.path("far");
     std::fs::remove_dir(far.join("supervise")).unwrap();
     std::fs::rename(far.join("elsewhere"), far.join("supervise")).unwrap();
