@@ -3,7 +3,7 @@
 //!
 //! No thread can be ended from outside without risk to all others. Such a collector is given up: its section becomes
 //! Unavailable, its thread gets the lowest priority, the others go on, and it is taken back when it comes back. One
-//! that still burns a core after [`PATIENCE`] cannot be healed within this process, which then ends, so that systemd
+//! that still burns a core after `PATIENCE` cannot be healed within this process, which then ends, so that systemd
 //! or the kubelet starts it anew, with their own growing pauses. One that hangs costs nothing, and a process that
 //! hangs in the kernel cannot end: it is left.
 

@@ -3,7 +3,7 @@
 //!
 //! Invariant: no engine is started by looking. The API sockets are activated by a connection, so
 //! one is opened only while the service behind it runs (over D-Bus; without systemd, while a
-//! `dockerd` process exists; for users' engines see [`rootless`]). Kubernetes' containers are in
+//! `dockerd` process exists; for users' engines see `rootless`). Kubernetes' containers are in
 //! neither engine and do not appear. An engine that fails keeps its last known containers, and the
 //! section says so.
 

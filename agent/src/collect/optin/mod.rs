@@ -5,7 +5,7 @@
 //! Source::directories ─▶ inotify ─▶ (1 s) ─▶ Source::look ─▶ Listed: items, encoded once
 //!                        audit ───────────────────┘
 //! ```
-//! One source per file, all run by [`OptIn`]. Invariants: a source only reads files below the
+//! One source per file, all run by `OptIn`. Invariants: a source only reads files below the
 //! host's root; what it leaves out is a gap that says why; items are in identity order and hold
 //! nothing that changes by itself.
 

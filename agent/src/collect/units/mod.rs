@@ -7,15 +7,15 @@
 //!                         GetUnitFileState where the files do not tell
 //! ```
 //! What a change waits for until it is on the board:
-//! - [`BURST`], 100 ms, for the rest of its burst; another 100 ms in the publisher, then one request for the
+//! - `BURST`, 100 ms, for the rest of its burst; another 100 ms in the publisher, then one request for the
 //!   section and one for the head, in that order;
 //! - an edited, linked or removed file: nothing more. The files tell, also while the service manager is
 //!   busy with a daemon-reload (seconds on an emulated machine), and what is loaded stays known until it is
-//!   done: [`declared`] makes the edit one change before and after;
-//! - a state: nothing more, its signal carries it; a stop 2 s, so that a restart is none ([`runclass`]);
+//!   done: `declared` makes the edit one change before and after;
+//! - a state: nothing more, its signal carries it; a stop 2 s, so that a restart is none (`runclass`);
 //! - a unit that starts: the answer of two calls about it;
 //! - a unit that is new and does not run: until it starts, or nothing was done to it for 700 ms
-//!   ([`arrivals`]), so that an installation in steps is one change. Others do not wait for it;
+//!   (`arrivals`), so that an installation in steps is one change. Others do not wait for it;
 //! - what was loaded by a daemon-reload: its end, before which nothing that signals say of units is believed.
 //!
 //! Invariants: an unloaded unit is never loaded by looking; systemd is asked about a unit only when
