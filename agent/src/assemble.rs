@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use safetytwin_crds::digest::Digest;
+use safetytwin_crds::digest::PartDigest;
 use safetytwin_crds::hoststate::{Counts, Load, MachineSummary};
 use safetytwin_crds::item::{AiItem, ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::{Part, SectionError, SectionName, SectionState, encode_parts};
@@ -24,8 +24,8 @@ pub struct AssembledSection {
     pub items: i32,
     /// How much of the truth it holds.
     pub state: SectionState,
-    /// When content or state last changed, RFC 3339.
-    pub collected_time: String,
+    /// When content or state last changed, RFC 3339; none where Complete, which is of the moment.
+    pub collected_time: Option<String>,
     /// Why it is not Complete.
     pub message: Option<String>,
 }
@@ -83,7 +83,7 @@ pub struct Assembler {
 
 /// What AI runtimes were found in which content: looked for again only when that changes.
 struct Recognised {
-    among: Vec<Digest>,
+    among: Vec<PartDigest>,
     found: Vec<AiItem>,
 }
 
@@ -139,7 +139,7 @@ impl Assembler {
     /// Finds the AI runtimes among the items; no surer than the sections they come from.
     fn recognise(&mut self, merged: &mut Merged, sections: &[AssembledSection]) {
         let sources: Vec<_> = sections.iter().filter(|s| AMONG.contains(&s.name)).collect();
-        let among: Vec<Digest> = sources.iter().flat_map(|s| &s.parts).map(|p| p.digest).collect();
+        let among: Vec<PartDigest> = sources.iter().flat_map(|s| &s.parts).map(|p| p.digest).collect();
         let recognised = match self.recognised.take().filter(|known| known.among == among) {
             Some(known) => known,
             None => Recognised {
@@ -183,7 +183,7 @@ impl Assembler {
             parts,
             items,
             state,
-            collected_time: now.to_owned(),
+            collected_time: (state != SectionState::Complete).then(|| now.to_owned()),
             message: (!message.is_empty()).then_some(message),
         };
         if let Some(last) = last.filter(|l| l.state == section.state && l.parts == section.parts) {
@@ -312,19 +312,20 @@ mod tests {
     }
 
     #[test]
-    fn collected_time_moves_only_with_content_or_state() {
+    fn what_is_not_complete_says_since_when() {
         let board = Board::default();
         let section = Some(SectionName::Processes);
         let mut assembler = Assembler::default();
         let mut time = |now: &str, result: Result<Collected, CollectError>| {
             board.post("processes", section, result);
-            assembler.assemble(&board.reports(), now).sections[2]
-                .collected_time
-                .clone()
+            let section = &assembler.assemble(&board.reports(), now).sections[2];
+            section.collected_time.clone()
         };
         let empty = || Ok(Collected::whole(Content::Processes(vec![])));
-        assert_eq!(time("1", empty()), "1");
-        assert_eq!(time("2", empty()), "1");
-        assert_eq!(time("3", Err(CollectError::Panicked)), "3");
+        let broken = || Err(CollectError::Panicked);
+        assert_eq!(time("1", empty()), None);
+        assert_eq!(time("2", broken()).as_deref(), Some("2"));
+        assert_eq!(time("3", broken()).as_deref(), Some("2"));
+        assert_eq!(time("4", empty()), None);
     }
 }

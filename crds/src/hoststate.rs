@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::condition::Condition;
-use crate::digest::Digest;
+use crate::digest::{Digest, PartDigest};
 use crate::names::HostName;
 use crate::section::{SectionName, SectionState, Slot};
 
@@ -206,9 +206,11 @@ pub struct Section {
     pub items: i32,
     /// How much of the truth it holds.
     pub state: SectionState,
-    /// When it was collected, RFC 3339; moves only with the content or the state.
+    /// Of a section that is not Complete: when its content or state last changed, RFC 3339. The content of a Complete
+    /// one is of the head's `observedTime` (that of `observed` up to two minutes older).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
-    pub collected_time: String,
+    pub collected_time: Option<String>,
     /// Why it is not Complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -221,8 +223,8 @@ pub struct Section {
 pub struct PartRef {
     /// Slot that holds it.
     pub slot: Slot,
-    /// Digest of its canonical JSON.
-    pub digest: Digest,
+    /// Digest of its canonical JSON, the first 32 of 64 hex digits of blake3.
+    pub digest: PartDigest,
 }
 
 impl HostStateSpec {
@@ -249,6 +251,7 @@ impl HostStateSpec {
 /// What the controller says about a host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct HostStateStatus {
     /// Fresh. Without observedGeneration: each beat is a generation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

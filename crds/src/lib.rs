@@ -29,7 +29,7 @@ pub mod twinrevision;
 pub mod twinsnapshot;
 
 pub use condition::{Condition, ConditionStatus, Conditions};
-pub use digest::Digest;
+pub use digest::{Digest, PartDigest};
 pub use digitaltwin::{DigitalTwin, DigitalTwinSpec, DigitalTwinStatus};
 pub use hostsection::{HostSection, HostSectionSpec};
 pub use hoststate::{HostState, HostStateSpec, HostStateStatus};

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, canonical_json};
+use crate::digest::{PartDigest, canonical_json};
 
 /// Version of the item schema that this build writes. Every version read once stays readable.
 pub const SCHEMA_VERSION: i32 = 1;
@@ -177,7 +177,7 @@ pub enum Encoding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Digest of the canonical JSON.
-    pub digest: Digest,
+    pub digest: PartDigest,
     /// The canonical JSON.
     pub json: Vec<u8>,
 }
@@ -198,9 +198,9 @@ pub enum SectionError {
     #[error("content has digest {found}, the head says {named}")]
     DigestMismatch {
         /// What the head says.
-        named: Digest,
+        named: PartDigest,
         /// What the bytes have.
-        found: Digest,
+        found: PartDigest,
     },
     /// Not a JSON array.
     #[error("content is no JSON array of items")]
@@ -244,7 +244,7 @@ pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError
 fn finish(mut json: Vec<u8>) -> Part {
     json.push(b']');
     Part {
-        digest: Digest::of(&json),
+        digest: PartDigest::of(&json),
         json,
     }
 }
@@ -283,13 +283,13 @@ pub fn decompress(data: &str) -> Result<Vec<u8>, SectionError> {
 }
 
 /// The canonical JSON behind `data`; refused when its digest is not the one the head names.
-pub fn decode_data(data: &str, encoding: Encoding, named: Digest) -> Result<Vec<u8>, SectionError> {
+pub fn decode_data(data: &str, encoding: Encoding, named: PartDigest) -> Result<Vec<u8>, SectionError> {
     let json = match encoding {
         Encoding::Json if data.len() as u64 > MAX_DECODED => return Err(SectionError::Compression),
         Encoding::Json => data.as_bytes().to_vec(),
         Encoding::ZstdBase64 => decompress(data)?,
     };
-    let found = Digest::of(&json);
+    let found = PartDigest::of(&json);
     if found == named {
         Ok(json)
     } else {
@@ -375,7 +375,7 @@ mod tests {
     fn content_that_is_not_what_the_head_names_is_refused() {
         let part = &encode_parts(&["x"]).unwrap()[0];
         let data = part.data(Encoding::ZstdBase64).unwrap();
-        let error = decode_data(&data, Encoding::ZstdBase64, Digest::of(b"other")).unwrap_err();
+        let error = decode_data(&data, Encoding::ZstdBase64, PartDigest::of(b"other")).unwrap_err();
         assert!(matches!(error, SectionError::DigestMismatch { .. }));
     }
 }

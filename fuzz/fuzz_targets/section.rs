@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use safetytwin_crds::item::{AiItem, ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::{MAX_DECODED, compress, decode_items, decompress};
-use safetytwin_crds::{digest::Digest, manifest::Manifest, section::Encoding, section::decode_data};
+use safetytwin_crds::{digest::PartDigest, manifest::Manifest, section::Encoding, section::decode_data};
 
 fuzz_target!(|text: &str| {
     if let Ok(bytes) = decompress(text) {
@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     let whole = compress(text.as_bytes()).expect("bytes in memory");
     assert_eq!(decompress(&whole).expect("what was compressed"), text.as_bytes());
     let json = text.as_bytes();
-    assert!(decode_data(text, Encoding::Json, Digest::of(b"another")).is_err());
+    assert!(decode_data(text, Encoding::Json, PartDigest::of(b"another")).is_err());
     let _ = decode_items::<UnitItem>(json);
     let _ = decode_items::<ContainerItem>(json);
     let _ = decode_items::<ProcessItem>(json);

@@ -107,14 +107,16 @@ fn table(hosts: &[HostState], now: Timestamp) -> String {
 
 fn detail(host: &HostState, now: Timestamp) -> String {
     let mut text = table(std::slice::from_ref(host), now);
-    let mut rows = Rows::new(&["SECTION", "STATE", "ITEMS", "PARTS", "CHANGED", "MESSAGE"]);
+    let mut rows = Rows::new(&["SECTION", "STATE", "ITEMS", "PARTS", "AGE", "MESSAGE"]);
     for section in &host.spec.sections {
+        let collected = section.collected_time.as_ref();
+        let collected = collected.unwrap_or(&host.spec.observed_time);
         rows.add([
             section.name.to_string(),
             format!("{:?}", section.state),
             section.items.to_string(),
             section.parts.len().to_string(),
-            age(Some(&section.collected_time), now),
+            age(Some(collected), now),
             section.message.clone().unwrap_or_default(),
         ]);
     }

@@ -181,7 +181,7 @@ mod tests {
             let part = safetytwin_crds::digest::Digest::of(packages.as_bytes());
             let section = |name: &str| {
                 serde_json::json!({"name": name, "parts": [{"slot": "a", "digest": part}], "items": 1,
-                    "state": "Complete", "collectedTime": ""})
+                    "state": "Complete"})
             };
             let sections: Vec<_> = SectionName::OPT_IN
                 .iter()

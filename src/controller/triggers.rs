@@ -106,9 +106,9 @@ mod tests {
                 "agentVersion": "1", "complete": "4/5", "machine": {"machineId": "m"},
                 "load": {"cpuPercent": cpu},
                 "sections": [
-                    {"name": "units", "parts": part(units), "items": 1, "state": "Complete", "collectedTime": "t"},
-                    {"name": "containers", "parts": part(containers), "items": 1, "state": "Complete", "collectedTime": "t"},
-                    {"name": "observed", "parts": part(&[sequence as u8]), "items": 1, "state": "Complete", "collectedTime": "t"},
+                    {"name": "units", "parts": part(units), "items": 1, "state": "Complete"},
+                    {"name": "containers", "parts": part(containers), "items": 1, "state": "Complete"},
+                    {"name": "observed", "parts": part(&[sequence as u8]), "items": 1, "state": "Complete"},
                 ],
             },
         }))

@@ -1,6 +1,6 @@
 //! A secret that changes is a change of its item, without being told.
 
-use safetytwin_crds::digest::Digest;
+use safetytwin_crds::digest::PartDigest;
 use safetytwin_crds::machineid::MachineId;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn sources(secret: &str) -> Sources {
 }
 
 /// Digests of units, containers and processes; the redactor is new, as after a restart.
-fn digests(secret: &str, id: Option<&str>) -> Vec<Digest> {
+fn digests(secret: &str, id: Option<&str>) -> Vec<PartDigest> {
     let id = id.map(|id| id.parse::<MachineId>().unwrap());
     let redactor = id.map(Redactor::keyed).unwrap_or_default();
     let state = assembled(&sources(secret), &redactor);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use safetytwin_crds::digest::Digest;
+use safetytwin_crds::digest::PartDigest;
 use safetytwin_crds::hoststate::{HostStateSpec, PartRef};
 use safetytwin_crds::section::{SectionName, Slot};
 
@@ -34,7 +34,7 @@ pub struct Ledger {
     /// By section and part: what the head in the cluster names.
     named: HashMap<(SectionName, usize), PartRef>,
     /// What this process has written.
-    written: HashMap<(SectionName, usize, char), Digest>,
+    written: HashMap<(SectionName, usize, char), PartDigest>,
 }
 
 impl Ledger {
@@ -63,12 +63,12 @@ impl Ledger {
     }
 
     /// Whether this must be written: the slot is not known to hold it.
-    pub fn needs(&self, place: Place, digest: Digest) -> bool {
+    pub fn needs(&self, place: Place, digest: PartDigest) -> bool {
         self.written.get(&place.key()) != Some(&digest)
     }
 
     /// Notes that a slot was given this content.
-    pub fn wrote(&mut self, place: Place, digest: Digest) {
+    pub fn wrote(&mut self, place: Place, digest: PartDigest) {
         self.written.insert(place.key(), digest);
     }
 
@@ -100,7 +100,7 @@ mod tests {
             parts: encode_parts(&[content]).unwrap(),
             items: 1,
             state: SectionState::Complete,
-            collected_time: String::new(),
+            collected_time: None,
             message: None,
         }
     }
@@ -138,7 +138,7 @@ mod tests {
             part: 0,
             slot: Slot::A,
         };
-        let digest = Digest::of(b"x");
+        let digest = PartDigest::of(b"x");
         assert!(ledger.needs(place, digest));
         ledger.wrote(place, digest);
         assert!(!ledger.needs(place, digest));

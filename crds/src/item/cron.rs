@@ -17,13 +17,9 @@ pub struct CronItem {
     /// The command line, redacted where `redactions` is not zero.
     pub command: String,
     /// How many values were replaced by `<redacted>`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub redactions: u32,
     /// Names, never values, of the variables that the crontab sets above it, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_names: Vec<String>,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }

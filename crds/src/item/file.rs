@@ -41,7 +41,7 @@ pub enum FileType {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<String>,
         /// How many values were replaced by `<redacted>`.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "super::is_zero")]
         redactions: u32,
         /// Why there is no content.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,8 +86,4 @@ pub struct Xattr {
     /// Hex digits of the value; only of `security.capability`, `security.selinux` and access lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }

@@ -22,7 +22,7 @@ pub struct Machine {
     /// MemTotal in bytes.
     pub memory_bytes: i64,
     /// SwapTotal in bytes; 0 for none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub swap_bytes: i64,
     /// Block devices of a size, partitions too, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,10 +59,6 @@ pub enum Firmware {
     Bios,
 }
 
-fn is_zero(number: &i64) -> bool {
-    *number == 0
-}
-
 /// Operating system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,7 +85,7 @@ pub struct Cpu {
     /// Logical CPUs.
     pub threads: i32,
     /// NUMA nodes; 0 with a kernel that knows none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub numa_nodes: i32,
     /// Features of the first CPU, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

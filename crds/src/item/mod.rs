@@ -39,6 +39,11 @@ pub use process::ProcessItem;
 pub use sysctl::SysctlItem;
 pub use unit::UnitItem;
 
+/// Numbers that older agents did not write are left out where they are zero.
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
+}
+
 /// Which kind of item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ItemKind {

@@ -117,7 +117,7 @@ pub struct ObservedProcess {
     /// Start time in clock ticks after boot.
     pub start_ticks: u64,
     /// Parent's process id.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub parent_pid: i32,
     /// Package that its executable comes from, by dpkg's lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,7 +96,7 @@ pub struct UnitFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// How many values were replaced by placeholders; see [`crate::redaction`].
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub redactions: u32,
     /// Why there is no content although there should be: not UTF-8, too large, unreadable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -251,10 +251,6 @@ pub struct Account {
     /// Primary group of a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary_group: Option<u32>,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }
 
 fn is_no_time(usec: &u64) -> bool {

@@ -59,7 +59,7 @@ pub fn publish_as(server: &Server, time: &Time, units: &[Value]) {
             }],
             items: items.try_into().unwrap(),
             state: SectionState::Complete,
-            collected_time: time.now().to_string(),
+            collected_time: None,
             message: None,
         });
     }

@@ -175,7 +175,7 @@ mod tests {
             parts: Vec::new(),
             items: 0,
             state,
-            collected_time: "2026-11-25T18:33:10Z".into(),
+            collected_time: Some("2026-11-25T18:33:10Z".into()),
             message: Some("systemd does not answer".into()),
         }]
     }

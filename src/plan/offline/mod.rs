@@ -252,7 +252,7 @@ mod tests {
                 "machine": {"os": "Debian 12"},
                 "sections": [
                     {"name": "units", "parts": [{"slot": "a", "digest": part.digest}], "items": 4,
-                     "state": "Complete", "collectedTime": ""},
+                     "state": "Complete"},
                     {"name": "containers", "parts": [], "items": 0, "state": "Unavailable",
                      "collectedTime": "", "message": "no socket\u{1b}[31m"}]}},
             {"kind": "HostSection", "spec": {"host": "web-01", "section": "units", "part": 0, "slot": "a",
