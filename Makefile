@@ -62,6 +62,13 @@ test: cargo $(DEB) test-fast ## Everything: unit tests, libvirt, and the tests o
 	$(call stage,test on real parts,cargo test -p safetytwin-e2e || { $(LAB) --name $(TEST_LAB) down; exit 1; })
 	@$(LAB) --name $(TEST_LAB) down
 
+.PHONY: test-on
+test-on: cargo ## The agent against the tools of another Debian release: SUITE=trixie (root, 20 minutes)
+	@test -n '$(SUITE)' || { echo 'name a Debian suite: make test-on SUITE=trixie'; exit 1; }
+	$(call stage,prepare the lab with $(SUITE),SAFETYTWIN_HOST_SUITE=$(SUITE) $(LAB) prepare)
+	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)
+	$(call stage,test on $(SUITE),SAFETYTWIN_HOST_SUITE=$(SUITE) cargo test -p safetytwin-e2e --test twin -- the_agent)
+
 .PHONY: test-fast
 test-fast: cargo ## Unit tests: no root, VM, cluster or libvirt headers
 	$(call stage,unit tests,cargo test -q --workspace --exclude safetytwin-e2e)

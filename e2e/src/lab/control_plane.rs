@@ -68,12 +68,33 @@ pub fn issue(authority: &Authority, state: &Path) -> Result<()> {
 pub fn start(lab: &Lab) -> Result<()> {
     stage("etcd and kube-apiserver", || {
         etcd(lab)?;
-        api_server(lab)?;
-        wait::until_true("a ready API server", Duration::from_secs(60), || {
-            Ok(output(lab.kubectl_command().args(["get", "--raw", "/readyz"]))?.trim() == "ok")
-        })
+        start_api_server(lab)
     })?;
     controllers(lab)
+}
+
+/// Starts the API server and waits until it is ready.
+///
+/// # Errors
+/// It is not within a minute.
+pub fn start_api_server(lab: &Lab) -> Result<()> {
+    api_server(lab)?;
+    wait::until_true("a ready API server", Duration::from_secs(60), || {
+        Ok(output(lab.kubectl_command().args(["get", "--raw", "/readyz"]))?.trim() == "ok")
+    })
+}
+
+/// Kills the API server as a crash would. After its next start no watch can go on from where it was: each is answered
+/// 410 Gone, as after a compaction of etcd.
+///
+/// # Errors
+/// It does not run.
+pub fn crash_api_server(lab: &Lab) -> Result<()> {
+    output(
+        lab.command("pkill")
+            .args(["--signal", "KILL", "--exact", "kube-apiserver"]),
+    )?;
+    Ok(())
 }
 
 fn etcd(lab: &Lab) -> Result<()> {
@@ -95,6 +116,8 @@ fn api_server(lab: &Lab) -> Result<()> {
     let mut server = lab.command(lab.binary("kube-apiserver")?);
     server.args([
         "--etcd-servers=http://127.0.0.1:2379",
+        // Ten times as often as by default: what relies on old revisions fails here.
+        "--etcd-compaction-interval=30s",
         "--bind-address=0.0.0.0",
         // Without a default route it finds no address to announce.
         "--advertise-address=10.77.0.1",

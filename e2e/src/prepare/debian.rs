@@ -85,7 +85,11 @@ impl Sources {
 
     /// The same sources with the suite `CODENAME-backports`, main component only.
     pub fn backports(&self, codename: &str) -> Self {
-        let suite = format!("{codename}-backports");
+        self.other(codename, &format!("{codename}-backports"))
+    }
+
+    /// The source of `codename` with another suite of the same archive, main component only.
+    pub fn other(&self, codename: &str, suite: &str) -> Self {
         let has_release = |words: &str| words.split_whitespace().any(|word| word == codename);
         let deb822 = self
             .deb822
@@ -93,7 +97,7 @@ impl Sources {
             .filter(|stanza| field(stanza, "Suites").is_some_and(has_release));
         let deb822 = deb822
             .take(1)
-            .map(|stanza| replace_fields(stanza, &suite))
+            .map(|stanza| replace_fields(stanza, suite))
             .collect::<Vec<_>>();
         let needed = usize::from(deb822.is_empty());
         let one_line = self.one_line.iter().filter(|line| has_release(line)).take(needed);

@@ -33,6 +33,7 @@ pub struct Image {
 
 fn place(cache: &Cache, recipe: &Recipe) -> Image {
     let mut parts = vec![FORMAT, recipe.binaries_key.as_str()];
+    parts.extend(recipe.suite.as_deref());
     parts.extend(recipe.packages.iter().copied());
     parts.extend(recipe.files.iter().flat_map(|(path, content)| [*path, *content]));
     parts.extend(recipe.enable.iter().chain(recipe.disable).copied());

@@ -56,6 +56,10 @@ pub fn prepare() -> Result<Prepared> {
     let control_plane = ControlPlane::new(&cache)?;
     let sources = debian::Sources::of_this_machine(&release)?;
     let node_recipe = recipes::node(&control_plane)?;
+    let node_sources = match &node_recipe.suite {
+        Some(suite) => sources.other(&release.codename, suite),
+        None => sources.clone(),
+    };
     let twin_recipe = recipes::twin();
 
     // The first part of an image is mostly waiting for disk and network, a Go build is all processor.
@@ -68,7 +72,7 @@ pub fn prepare() -> Result<Prepared> {
         built?;
         twin
     })?;
-    let node = image::build(&cache, &sources, &node_recipe)?;
+    let node = image::build(&cache, &node_sources, &node_recipe)?;
     let acceleration = stage("how guests run here", || acceleration::detect(&cache, &twin))?;
     note(acceleration.describe());
     Ok(Prepared {

@@ -8,11 +8,16 @@ use anyhow::Result;
 
 use super::control_plane::ControlPlane;
 
+/// Names another Debian suite for the monitored host, such as `trixie`; `make test-on SUITE=trixie` sets it.
+const HOST_SUITE: &str = "SAFETYTWIN_HOST_SUITE";
+
 /// How an image is made.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// Name of the image.
     pub name: &'static str,
+    /// Debian suite; none is that of the build machine.
+    pub suite: Option<String>,
     /// Size of the disk as the guest sees it, in MiB.
     pub size: u32,
     /// Packages beside the minimal system.
@@ -77,6 +82,7 @@ pub fn node(control_plane: &ControlPlane) -> Result<Recipe> {
     ];
     Ok(Recipe {
         name: "node",
+        suite: std::env::var(HOST_SUITE).ok().filter(|suite| !suite.is_empty()),
         size: 8192,
         packages: [COMMON, &own].concat(),
         files: files!("node":
@@ -111,6 +117,7 @@ pub fn node(control_plane: &ControlPlane) -> Result<Recipe> {
 pub fn twin() -> Recipe {
     Recipe {
         name: "twin",
+        suite: None,
         size: 8192,
         packages: [COMMON, &["cloud-init", "python3", "sudo"]].concat(),
         files: files!("twin":

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use safetytwin_e2e::lab::control_plane;
+use safetytwin_e2e::lab::process::Process;
 use safetytwin_e2e::product::{TWINS, twin};
 use safetytwin_e2e::wait::{self, Look};
 
@@ -14,6 +16,10 @@ pub const SENTENCES: &[Sentence] = &[
     (
         "a_controller_killed_in_an_apply_finishes_it_once",
         a_controller_killed_in_an_apply_finishes_it_once,
+    ),
+    (
+        "an_api_server_that_dies_and_comes_back_forgetful_loses_nothing",
+        an_api_server_that_dies_and_comes_back_loses_nothing,
     ),
     (
         "a_twin_rebooted_runs_the_same_services",
@@ -46,6 +52,32 @@ fn a_controller_killed_in_an_apply_finishes_it_once(world: &World) -> Result<()>
     let starts = "journalctl --quiet --unit killed.service --output cat | grep --count ^Started";
     let starts = twin::guest(&world.lab, twin::NAME)?.run(&["/bin/sh", "-c", starts])?;
     ensure!(starts.trim() == "1", "killed.service was started {starts} times");
+    Ok(())
+}
+
+fn an_api_server_that_dies_and_comes_back_loses_nothing(world: &World) -> Result<()> {
+    twin::wait_settled(&world.lab)?;
+    let before = twin::changes(&world.lab)?;
+    control_plane::crash_api_server(&world.lab)?;
+    let started = start_on_host(
+        world,
+        "outlived.service",
+        &counter("started without an API server"),
+    );
+    control_plane::start_api_server(&world.lab)?;
+    started?;
+    // On a busy machine the lease may have run out, which ends the process; the kubelet would start it again.
+    if world
+        .with_controller(|slot| Ok(slot.as_mut().map(Process::ended).transpose()?.flatten()))?
+        .is_some()
+    {
+        world.start_controller()?;
+    }
+    twin::wait_unit(&world.lab, "outlived.service", "active")?;
+    twin::wait_settled(&world.lab)?;
+    let made: Vec<String> = twin::changes(&world.lab)?.difference(&before).cloned().collect();
+    // The file and its start are two changes where the server came back between them.
+    ensure!((1..=2).contains(&made.len()), "one outage made {made:?}");
     Ok(())
 }
 
