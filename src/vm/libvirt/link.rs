@@ -252,7 +252,7 @@ mod tests {
         let link = link(TEST_DRIVER);
         let (late, seen) = std::sync::mpsc::channel();
         let (release, released) = std::sync::mpsc::channel::<()>();
-        let hung = link.call("hang", Duration::from_millis(10), move |session| {
+        let hung = link.call("hang", Duration::from_secs(1), move |session| {
             let _ = released.recv();
             late.send(session.check().is_err()).ok();
             Ok(())
@@ -265,7 +265,8 @@ mod tests {
         });
         assert!(answer.await.unwrap());
         release.send(()).unwrap();
-        assert!(seen.recv().unwrap(), "the late call went on");
+        // On a busy machine it may be given up before it began: then it never begins.
+        assert!(seen.recv().unwrap_or(true), "the late call went on");
     }
 
     #[tokio::test]
