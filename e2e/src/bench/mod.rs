@@ -12,9 +12,11 @@ pub mod figure;
 mod fleet;
 mod http;
 pub mod machine;
+mod placed;
 mod prometheus;
 pub mod sheet;
 mod stats;
+mod watch;
 mod whole;
 
 use std::path::{Path, PathBuf};

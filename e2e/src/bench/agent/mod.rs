@@ -2,6 +2,7 @@
 //! straightforward program, and with node_exporter that is scraped. One at a time, because all of them make process 1,
 //! the bus and the container engine work, which no control group tells apart.
 
+mod latency;
 mod load;
 mod peers;
 mod rows;
@@ -82,15 +83,15 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
     let mut missing = Vec::new();
     let short = (length / PEERS).max(Duration::from_secs(60));
     let without = watch(lab, None, short)?;
-    let agent = agent_alone(lab, length)?;
-    let mut peer = |what: &str, measured: Result<Span>| {
-        let error = measured.as_ref().err().map(|error| format!("{what}: {error:#}"));
-        if let Some(error) = error {
-            println!("            {error}; {}", lab.keep_diagnostics("bench"));
-            missing.push(error);
-        }
-        measured.ok()
+    let (agent, latency) = agent_alone(lab, length)?;
+    let mut failed = |what: &str, error: anyhow::Error| {
+        println!("            {what}: {error:#}; {}", lab.keep_diagnostics("bench"));
+        missing.push(format!("{what}: {error:#}"));
     };
+    let latency = latency
+        .map_err(|error| failed("from change to publication", error))
+        .unwrap_or_default();
+    let mut peer = |what: &str, measured: Result<Span>| measured.map_err(|error| failed(what, error)).ok();
     let naive = peer("the straightforward program", naive_alone(lab, short));
     let exporter = programs
         .exporter
@@ -101,6 +102,7 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
         read,
         without,
         agent,
+        latency,
         naive,
         exporter,
     };
@@ -120,13 +122,15 @@ fn bring(lab: &Lab, programs: &Programs<'_>) -> Result<()> {
     })
 }
 
-fn agent_alone(lab: &Lab, length: Duration) -> Result<Span> {
+/// The agent's cost, and how soon it tells what changes.
+fn agent_alone(lab: &Lab, length: Duration) -> Result<(Span, Result<Vec<latency::Sample>>)> {
     stage("agent", || agent::install(lab, AgentPlace::Service))?;
     let complete = stage("agent: all of the host is published", || wait_published(lab))?;
     note(&format!("complete: {complete}"));
     let span = watch(lab, Some(UNIT), length);
+    let latency = latency::measure(lab);
     stop(lab, UNIT)?;
-    span
+    Ok((span?, latency))
 }
 
 /// Waits until the head counts what runs on the host; answers how many sections are complete.

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+use super::latency::{Kind, Sample};
 use super::load::Load;
 use super::peers::{EXPORTER, NAIVE};
 use super::sample::{MANAGER, Span, group};
 use crate::bench::figure::{Figure, Unit};
+use crate::bench::stats::{largest, median};
 use crate::product::agent::UNIT;
 
 const NAIVE_NAME: &str = "sysinfo, ListUnits, list of containers, JSON";
@@ -19,6 +21,7 @@ pub(super) struct Measured {
     pub(super) read: (f64, f64),
     pub(super) without: Span,
     pub(super) agent: Span,
+    pub(super) latency: Vec<Sample>,
     pub(super) naive: Option<Span>,
     pub(super) exporter: Option<Span>,
 }
@@ -48,6 +51,7 @@ impl Measured {
             ),
         );
         rows.extend(self.others());
+        rows.extend(self.latency());
         rows
     }
 
@@ -116,6 +120,37 @@ impl Measured {
             Figure::new(what, Unit::Bytes, value).peer(NAIVE_NAME, self.naive.as_ref().and_then(peak))
         }));
         rows
+    }
+
+    fn latency(&self) -> Vec<Figure> {
+        let of = |kind: Option<Kind>| {
+            let wanted = self
+                .latency
+                .iter()
+                .filter(move |sample| kind.is_none_or(|kind| sample.kind == kind));
+            wanted.map(|sample| sample.seconds)
+        };
+        let row =
+            |what: String, value: Option<f64>| value.map(|value| Figure::new(what, Unit::Seconds, value));
+        let count = self.latency.len();
+        let all = row(
+            format!("change on the host → published, median of {count}"),
+            median(of(None)),
+        );
+        let slowest = row(
+            format!("change on the host → published, slowest of {count}"),
+            largest(of(None)),
+        );
+        let each = Kind::ALL.into_iter().filter_map(|kind| {
+            let what = match kind {
+                Kind::Edited => "a drop-in replaced",
+                Kind::Started => "a service started, its start included",
+                Kind::Renamed => "a container renamed",
+            };
+            row(format!("{what} → published, median"), median(of(Some(kind))))
+        });
+        let goals = [all.map(|row| row.goal(0.5)), slowest.map(|row| row.goal(2.0))];
+        goals.into_iter().flatten().chain(each).collect()
     }
 
     /// What others had to do for the watcher: what they used beyond the host without one.
@@ -189,6 +224,10 @@ mod tests {
         }
     }
 
+    fn late(kind: Kind, seconds: f64) -> super::Sample {
+        super::Sample { kind, seconds }
+    }
+
     fn measured() -> Measured {
         Measured {
             load: Load {
@@ -200,6 +239,11 @@ mod tests {
             read: (1e-6, 20e-6),
             without: span(None, 0, 100, 0),
             agent: span(Some(UNIT), 500, 110, 12 << 20),
+            latency: vec![
+                late(Kind::Edited, 0.2),
+                late(Kind::Started, 0.4),
+                late(Kind::Started, 3.0),
+            ],
             naive: Some(span(Some(NAIVE), 40_000, 3100, 30 << 20)),
             exporter: None,
         }
@@ -232,6 +276,21 @@ mod tests {
         assert!((manager.value - 0.01).abs() < 1e-9 && manager.goal == Some(0.02));
         assert!((manager.peer.as_ref().unwrap().value - 3.0).abs() < 1e-9);
         assert_eq!(row(&rows, "process 1, bus, Docker").goal, None);
+    }
+
+    #[test]
+    fn how_soon_a_change_is_published_is_told_in_all_and_for_each_kind() {
+        let rows = measured().figures();
+        assert_eq!(
+            row(&rows, "change on the host → published, median of 3").value,
+            0.4
+        );
+        assert_eq!(
+            row(&rows, "change on the host → published, slowest").cells()[2],
+            "2.00 s, MISSED"
+        );
+        assert_eq!(row(&rows, "a service started").value, 1.7);
+        assert!(rows.iter().all(|row| !row.what.starts_with("a container")));
     }
 
     #[test]

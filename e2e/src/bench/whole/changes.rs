@@ -3,20 +3,19 @@
 //! The service listens on a port, and an edit moves it to another one: host and twin are looked at in the same
 //! way, from outside, by one clock.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use safetytwin_crds::section::SectionName;
 use safetytwin_crds::twinclass::PointMode;
 use serde::Serialize;
 
-use super::watch::Seen;
 use super::wire::Span;
 use super::{Bench, probe, set_mode};
+use crate::bench::placed::placed;
 use crate::bench::stats::median;
-use crate::command::describe;
+use crate::bench::watch::Seen;
 use crate::product::twin;
 use crate::progress::stage;
 
@@ -153,7 +152,10 @@ fn follow(bench: &Bench<'_>, kind: Kind, mode: PointMode, number: usize) -> Resu
         in_place: since(in_place),
         returned: since(returned),
         on_host: since(on_host),
-        published: bench.watch.first(began, |s| *s == Seen::Published).map(since),
+        published: bench
+            .watch
+            .first(began, |s| *s == Seen::Published(SectionName::Units))
+            .map(since),
         point: bench
             .watch
             .first(began, |s| matches!(s, Seen::PointReady(_)))
@@ -162,40 +164,4 @@ fn follow(bench: &Bench<'_>, kind: Kind, mode: PointMode, number: usize) -> Resu
         operations: bench.watch.count(began, |s| matches!(s, Seen::Began(_))),
         wire: bench.wire.between(wall, SystemTime::now())?,
     })
-}
-
-/// Runs a command that prints a line in its midst; answers when the line came and when the command returned.
-fn placed(mut command: Command) -> Result<(Instant, Instant)> {
-    let text = describe(&command);
-    let mut child: Child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("failed to start {text}"))?;
-    let mut line = String::new();
-    if let Some(pipe) = child.stdout.take() {
-        BufReader::new(pipe).read_line(&mut line)?;
-    }
-    let in_place = Instant::now();
-    let status = child.wait()?;
-    if !status.success() || line.trim() != "placed" {
-        bail!("failed: {text} ({status})");
-    }
-    Ok((in_place, Instant::now()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_middle_and_the_end_of_a_command_are_told_apart() {
-        let mut sh = Command::new("sh");
-        sh.args(["-c", "echo placed && sleep 0.2"]);
-        let (in_place, returned) = placed(sh).unwrap();
-        assert!(returned.duration_since(in_place) >= Duration::from_millis(150));
-        let mut sh = Command::new("sh");
-        sh.args(["-c", "exit 3"]);
-        assert!(placed(sh).unwrap_err().to_string().contains("exit 3"));
-    }
 }

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::Bench;
-use super::watch::Seen;
 use super::wire::Span;
+use crate::bench::watch::Seen;
 use crate::product::twin;
 use crate::progress::stage;
 

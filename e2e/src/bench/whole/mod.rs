@@ -13,7 +13,6 @@ mod points;
 mod probe;
 mod push;
 mod rows;
-mod watch;
 mod wire;
 
 use std::net::IpAddr;
@@ -25,11 +24,11 @@ use serde_json::{Value, json};
 
 use super::Part;
 use super::sheet::Sheet;
+use super::watch::Watch;
 use crate::lab::{Lab, Options, node};
 use crate::prepare::prepare;
 use crate::product::{self, AgentPlace, twin};
 use rows::Measured;
-use watch::Watch;
 use wire::Wire;
 
 /// A lab with the product in it, and what looks at them.

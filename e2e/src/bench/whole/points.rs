@@ -13,8 +13,8 @@ use safetytwin_crds::twinsnapshot::{TwinRef, TwinSnapshotSpec};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::watch::Seen;
 use super::{Bench, probe};
+use crate::bench::watch::Seen;
 use crate::lab::Lab;
 use crate::lab::hypervisor::POOL_DIRECTORY;
 use crate::lab::scratch::BOOT;

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use safetytwin_crds::section::SectionName;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::changes::service;
-use super::watch::Seen;
 use super::wire::Span;
 use super::{Bench, probe};
+use crate::bench::watch::Seen;
 use crate::command::output_within;
 use crate::lab::Lab;
 use crate::product::{TWINS, twin};
@@ -83,8 +84,12 @@ fn bring_up(bench: &Bench<'_>) -> Result<()> {
     probe::answers(bench.lab, &ports(bench.host), Duration::from_secs(60))?;
     wait::until("the published state", Duration::from_secs(60), || {
         let recent = Instant::now().checked_sub(QUIET).unwrap_or(began);
-        let published = bench.watch.count(began, |s| *s == Seen::Published);
-        let lately = bench.watch.count(recent, |s| *s == Seen::Published);
+        let published = bench
+            .watch
+            .count(began, |s| *s == Seen::Published(SectionName::Units));
+        let lately = bench
+            .watch
+            .count(recent, |s| *s == Seen::Published(SectionName::Units));
         Ok(if published > 0 && lately == 0 && began < recent {
             Look::Ready(())
         } else {

@@ -1,7 +1,7 @@
 //! Watches the API server and notes when the host's state was published, when the twin's operations began and
 //! ended, and when points were ready: by this process's clock, without polling.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use futures::{Stream, StreamExt};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use safetytwin_crds::condition::ConditionStatus;
+use safetytwin_crds::hoststate::Section;
 use safetytwin_crds::section::SectionName;
-use safetytwin_crds::{DigitalTwin, HostState, TwinSnapshot};
+use safetytwin_crds::{DigitalTwin, HostState, PartDigest, TwinSnapshot};
 use tokio::sync::oneshot;
 
 use crate::lab::{Lab, node};
@@ -22,8 +23,8 @@ use crate::wait::{self, Look};
 /// Something that happened on the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// The host's head names another content of its units.
-    Published,
+    /// The host's head names another content of this section.
+    Published(SectionName),
     /// The twin began this operation.
     Began(i64),
     /// The twin has no operation under way any more.
@@ -117,12 +118,14 @@ async fn follow(client: Client, log: Log, stopped: oneshot::Receiver<()>) -> Res
     let points = Api::<TwinSnapshot>::namespaced(client, TWINS);
     let points = objects(points, watcher::Config::default());
 
-    let mut units = None;
+    let mut named: Option<Named> = None;
     let heads = heads.for_each(|head| {
-        let digests = digests_of_units(&head);
-        let before = units.replace(digests.clone());
-        if before.is_some_and(|before| before != digests) {
-            note(Seen::Published);
+        let now = digests(&head);
+        if let Some(before) = named.replace(now.clone()) {
+            let other = now
+                .iter()
+                .filter(|(section, parts)| before.get(section) != Some(parts));
+            other.for_each(|(section, _)| note(Seen::Published(*section)));
         }
         std::future::ready(())
     });
@@ -157,12 +160,13 @@ where
     applied.filter_map(|object| std::future::ready(object.ok()))
 }
 
-fn digests_of_units(head: &HostState) -> Vec<String> {
+/// The parts that a head names, by section.
+type Named = BTreeMap<SectionName, Vec<PartDigest>>;
+
+fn digests(head: &HostState) -> Named {
+    let parts = |section: &Section| section.parts.iter().map(|part| part.digest).collect();
     let sections = head.spec.sections.iter();
-    let units = sections.filter(|section| section.name == SectionName::Units);
-    units
-        .flat_map(|section| section.parts.iter().map(|part| part.digest.to_string()))
-        .collect()
+    sections.map(|section| (section.name, parts(section))).collect()
 }
 
 fn is_ready(point: &TwinSnapshot) -> bool {
