@@ -20,10 +20,14 @@ use self::rules::{Runtime, TABLE, base_name};
 use crate::collect::units::text::{UnitText, words};
 
 /// All AI runtimes, in the order of their keys.
-pub fn recognise(units: &[UnitItem], containers: &[ContainerItem], processes: &[ProcessItem]) -> Vec<AiItem> {
-    let units = units.iter().filter_map(of_unit);
-    let containers = containers.iter().filter_map(of_container);
-    let processes = processes.iter().filter_map(of_process);
+pub fn recognise<'a>(
+    units: impl IntoIterator<Item = &'a UnitItem>,
+    containers: impl IntoIterator<Item = &'a ContainerItem>,
+    processes: impl IntoIterator<Item = &'a ProcessItem>,
+) -> Vec<AiItem> {
+    let units = units.into_iter().filter_map(of_unit);
+    let containers = containers.into_iter().filter_map(of_container);
+    let processes = processes.into_iter().filter_map(of_process);
     let mut found: Vec<AiItem> = units.chain(containers).chain(processes).collect();
     found.sort_by(|a, b| a.key.cmp(&b.key));
     found

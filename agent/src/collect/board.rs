@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use safetytwin_crds::item::Observed;
 use safetytwin_crds::names::printable;
 use safetytwin_crds::section::{SectionName, SectionState};
 use tokio::sync::Notify;
 
-use super::{CollectError, Collected};
+use super::{CollectError, Collected, Content};
 use crate::redact::Redactor;
 
 /// The latest that is known from one collector.
@@ -15,8 +16,10 @@ use crate::redact::Redactor;
 pub struct Report {
     /// The section that it feeds.
     pub section: Option<SectionName>,
-    /// Last known content; none when it never succeeded.
-    pub collected: Option<Arc<Collected>>,
+    /// Last known content; none when it never succeeded. As long as it is equal it is the same allocation.
+    pub content: Option<Arc<Content>>,
+    /// What changes by itself, as of then.
+    pub observed: Arc<Observed>,
     /// How much of the truth that is.
     pub state: SectionState,
     /// Why it is not Complete.
@@ -58,19 +61,26 @@ impl Board {
                     SectionState::Partial
                 },
                 message: self.message(&collected.gaps.join("; ")),
-                collected: Some(Arc::new(collected)),
+                content: Some(match before.and_then(|b| b.content.as_ref()) {
+                    Some(same) if **same == collected.content => Arc::clone(same),
+                    _ => Arc::new(collected.content),
+                }),
+                observed: Arc::new(collected.observed),
             },
             Err(error) => Report {
                 section,
-                collected: before.and_then(|r| r.collected.clone()),
+                content: before.and_then(|b| b.content.clone()),
+                observed: before.map_or_else(Arc::default, |b| Arc::clone(&b.observed)),
                 state: SectionState::Unavailable,
                 message: self.message(&error.to_string()),
             },
         };
         let news = before.is_none_or(|b| {
-            b.state != report.state
-                || b.message != report.message
-                || b.collected.as_ref().map(|c| &c.content) != report.collected.as_ref().map(|c| &c.content)
+            let same = match (&b.content, &report.content) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                (before, now) => before.is_none() && now.is_none(),
+            };
+            b.state != report.state || b.message != report.message || !same
         });
         // Load is in the head only; it waits for the next beat.
         let urgent = news && section.is_some();
@@ -102,7 +112,6 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::Content;
 
     #[test]
     fn a_failure_keeps_the_last_known_content_and_says_why() {
@@ -121,6 +130,6 @@ mod tests {
         let report = &board.reports()["processes"];
         assert_eq!(report.state, SectionState::Unavailable);
         assert_eq!(report.message.as_deref(), Some("gone\\u{1b}"));
-        assert!(report.collected.is_some());
+        assert!(report.content.is_some());
     }
 }

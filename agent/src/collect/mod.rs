@@ -69,7 +69,7 @@ pub enum Content {
     Units {
         /// The units, any order.
         items: Vec<UnitItem>,
-        /// Loaded service units.
+        /// Services that are loaded and not inactive, as `systemctl list-units` shows them.
         services: i32,
         /// Units in state failed.
         failed: i32,

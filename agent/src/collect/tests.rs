@@ -193,7 +193,7 @@ fn a_million_items_are_refused_by_their_size_and_kept_nowhere() {
     let (collector, _) = bad(million);
     let mut scene = scene(collector);
     let report = scene.wait(|r| r.state == SectionState::Unavailable);
-    assert!(report.collected.is_none());
+    assert!(report.content.is_none());
     scene.the_good_one_goes_on();
 }
 

@@ -36,7 +36,7 @@ pub fn published(sources: Sources) -> String {
     let state = assembled(&sources, &redactor);
     let mut bytes = serde_json::to_string(&state.counts).unwrap();
     for section in &state.sections {
-        for part in &section.parts {
+        for part in section.parts.iter() {
             bytes.push_str(&part.data(Encoding::Json).unwrap());
         }
         bytes.push_str(section.message.as_deref().unwrap_or_default());

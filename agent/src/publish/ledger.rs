@@ -97,7 +97,7 @@ mod tests {
     fn section(content: &str) -> AssembledSection {
         AssembledSection {
             name: SectionName::Units,
-            parts: encode_parts(&[content]).unwrap(),
+            parts: encode_parts(&[content]).unwrap().into(),
             items: 1,
             state: SectionState::Complete,
             collected_time: None,

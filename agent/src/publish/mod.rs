@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::api::{ApiError, ClusterApi};
 use self::brake::Brake;
 use self::ledger::{Ledger, Place};
-use crate::assemble::{Assembled, AssembledSection, Assembler};
+use crate::assemble::{Assembled, AssembledSection, Assembler, ObservedIs};
 use crate::collect::board::Board;
 use crate::metrics::Counts;
 use crate::settings::{SelfTest, Settings};
@@ -82,7 +82,8 @@ pub struct Publisher {
     learned: bool,
     /// Uid of the head, to notice that it was deleted, and its sections with it.
     uid: Option<String>,
-    observed: Option<(Instant, AssembledSection)>,
+    /// When the `observed` section was renewed.
+    observed: Option<Instant>,
     started: Instant,
     reapply_at: Instant,
     resend_answered: Option<String>,
@@ -166,8 +167,9 @@ impl Publisher {
     async fn publish(&mut self, urgent: bool) -> Result<(), PublishError> {
         // What rang until now is in this state.
         let _rang = self.board.changed().now_or_never();
-        let mut state = self.assembler.assemble(&self.board.reports(), &clock::now());
-        self.hold_observed(&mut state, urgent);
+        let observed = self.observed(urgent);
+        let reports = self.board.reports();
+        let state = self.assembler.assemble_with(&reports, &clock::now(), observed);
         if !self.tested {
             self.test(&state).await?;
         }
@@ -273,19 +275,15 @@ impl Publisher {
     }
 
     /// Keeps the last `observed` content until its time has come; a change that is urgent does not wait for it.
-    fn hold_observed(&mut self, state: &mut Assembled, urgent: bool) {
+    fn observed(&mut self, urgent: bool) -> ObservedIs {
         let now = Instant::now();
-        let Some(section) = state
-            .sections
-            .iter_mut()
-            .find(|s| s.name == SectionName::Observed)
-        else {
-            return;
-        };
         let keep = if urgent { 2 * OBSERVED } else { OBSERVED };
-        match &self.observed {
-            Some((since, held)) if now.duration_since(*since) < keep => section.clone_from(held),
-            _ => self.observed = Some((now, section.clone())),
+        match self.observed {
+            Some(since) if now.duration_since(since) < keep => ObservedIs::Kept,
+            _ => {
+                self.observed = Some(now);
+                ObservedIs::Renewed
+            }
         }
     }
 

@@ -181,7 +181,10 @@ impl Items {
         };
         Content::Units {
             items: self.published.values().map(|(_, item)| item.clone()).collect(),
-            services: count(&|name, live| name.ends_with(".service") && live.load_state == "loaded"),
+            // As `systemctl list-units` counts: one that has ended stays known until the next audit.
+            services: count(&|name, live| {
+                name.ends_with(".service") && live.load_state == "loaded" && live.active_state != "inactive"
+            }),
             failed: count(&|_, live| live.active_state == "failed"),
         }
     }

@@ -248,10 +248,21 @@ async fn a_daemon_reload_seen_half_way_stops_nothing() {
     let half_way = host.next().await;
     assert_eq!(item(&half_way, "web.service").unwrap().run, RunClass::Up);
     assert_eq!(item(&half_way, "db.service").unwrap().run, RunClass::Up);
-    let Content::Units { services, .. } = half_way.content else {
-        panic!("no units");
-    };
-    assert_eq!(services, 2);
+    assert_eq!(services(&half_way), 2);
+}
+
+fn services(look: &Collected) -> i32 {
+    match look.content {
+        Content::Units { services, .. } => services,
+        _ => panic!("no units"),
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_has_ended_is_no_more_counted() {
+    let mut host = Host::looked_at().await;
+    host.systemd.signal_states("db.service", "inactive", 0).await;
+    assert_eq!(services(&host.next().await), 1);
 }
 
 #[tokio::test]

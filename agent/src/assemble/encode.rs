@@ -1,0 +1,107 @@
+//! The items of one section as they are written, and what they were made of.
+
+use std::sync::Arc;
+
+use safetytwin_crds::item::{ContainerItem, Machine, ProcessItem, UnitItem};
+use safetytwin_crds::section::{Part, SectionError, SectionName, encode_parts};
+
+use crate::collect::Content;
+
+/// What a collector found; the board keeps the allocation for as long as the content is equal.
+pub type Source = Arc<Content>;
+
+/// Number of items, and their parts.
+pub type Parts = (i32, Result<Vec<Part>, SectionError>);
+
+/// The encoded items of a section.
+pub struct Encoded {
+    /// Held, so that no other content can come to lie at the same place.
+    of: Vec<Source>,
+    /// Number of items and content, or why it cannot be written.
+    pub parts: Result<(i32, Arc<[Part]>), SectionError>,
+}
+
+impl Encoded {
+    /// What was made of `of`.
+    pub fn new((items, parts): Parts, of: Vec<Source>) -> Self {
+        Self {
+            of,
+            parts: parts.map(|parts| (items, parts.into())),
+        }
+    }
+
+    /// Merges and encodes what feeds this section.
+    pub fn section(name: SectionName, of: Vec<Source>) -> Self {
+        if let Some(Content::Listed(listed)) = of.first().map(|source| &**source) {
+            let parts = Ok((count(listed.items), Arc::clone(&listed.parts)));
+            return Self { of, parts };
+        }
+        let parts = match name {
+            SectionName::Units => {
+                let mut items: Vec<&UnitItem> = of.iter().flat_map(|source| units(source)).collect();
+                items.sort_by(|a, b| a.name.cmp(&b.name));
+                (count(items.len()), encode_parts(&items))
+            }
+            SectionName::Containers => {
+                let mut items: Vec<&ContainerItem> =
+                    of.iter().flat_map(|source| containers(source)).collect();
+                items.sort_by_cached_key(|container| container.id());
+                (count(items.len()), encode_parts(&items))
+            }
+            SectionName::Processes => {
+                let mut items: Vec<&ProcessItem> = of.iter().flat_map(|source| processes(source)).collect();
+                items.sort_by(|a, b| a.key.cmp(&b.key));
+                (count(items.len()), encode_parts(&items))
+            }
+            SectionName::Machine => {
+                let items: Vec<&Machine> = of.iter().filter_map(|source| machine(source)).collect();
+                (count(items.len()), encode_parts(&items))
+            }
+            // Nothing feeds it yet.
+            _ => (0, Ok(Vec::new())),
+        };
+        Self::new(parts, of)
+    }
+
+    /// Whether it was made of just these.
+    pub fn is_of(&self, sources: &[Source]) -> bool {
+        let pairs = self.of.iter().zip(sources);
+        self.of.len() == sources.len() && pairs.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
+/// As the head writes it.
+pub fn count(items: usize) -> i32 {
+    i32::try_from(items).unwrap_or(i32::MAX)
+}
+
+/// The units in this content.
+pub fn units(content: &Content) -> &[UnitItem] {
+    match content {
+        Content::Units { items, .. } => items,
+        _ => &[],
+    }
+}
+
+/// The containers in this content.
+pub fn containers(content: &Content) -> &[ContainerItem] {
+    match content {
+        Content::Containers(items) => items,
+        _ => &[],
+    }
+}
+
+/// The processes in this content.
+pub fn processes(content: &Content) -> &[ProcessItem] {
+    match content {
+        Content::Processes(items) => items,
+        _ => &[],
+    }
+}
+
+fn machine(content: &Content) -> Option<&Machine> {
+    match content {
+        Content::Machine { item, .. } => Some(item),
+        _ => None,
+    }
+}
