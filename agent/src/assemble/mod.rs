@@ -283,6 +283,8 @@ fn load(reports: &Reports) -> Load {
 
 #[cfg(test)]
 mod tests {
+    use safetytwin_crds::item::Machine;
+
     use super::*;
     use crate::collect::board::Board;
     use crate::collect::{CollectError, Collected};
@@ -351,8 +353,10 @@ mod tests {
     fn what_stayed_as_it_was_is_not_encoded_again_and_a_change_of_it_is() {
         let board = Board::default();
         let machine = |hostname: &str| {
-            let mut item = safetytwin_crds::item::Machine::default();
-            item.hostname = hostname.into();
+            let item = Machine {
+                hostname: hostname.into(),
+                ..Machine::default()
+            };
             let summary = MachineSummary::default();
             let item = Box::new(item);
             Ok(Collected::whole(Content::Machine { item, summary }))

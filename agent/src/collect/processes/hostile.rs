@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use safetytwin_crds::item::ProcessItem;
+
 use super::*;
+use crate::collect::accounts::Accounts;
 
 /// A copy of sleep that runs, under any name; ended when dropped.
 struct Running {
@@ -46,8 +49,8 @@ impl Running {
 
     fn item(&self) -> ProcessItem {
         let mut scanner = tests::scanner();
-        let candidate = scanner.candidate(&self.stat(), &Accounts::default(), &HashMap::new());
-        candidate.unwrap().item
+        let candidate = scanner.candidate(&self.stat(), &Accounts::default());
+        candidate.unwrap().1.item
     }
 }
 
@@ -82,6 +85,6 @@ fn a_process_that_ends_while_it_is_read_is_no_item_and_no_error() {
     running.child.kill().unwrap();
     running.child.wait().unwrap();
     let mut scanner = tests::scanner();
-    let candidate = scanner.candidate(&stat, &Accounts::default(), &HashMap::new());
+    let candidate = scanner.candidate(&stat, &Accounts::default());
     assert!(candidate.is_none());
 }

@@ -1,5 +1,20 @@
-use super::*;
+use std::collections::HashMap;
+
+use safetytwin_crds::item::ProcessItem;
 use safetytwin_crds::item::unit::Account;
+
+use super::events::News;
+use super::files::command_line;
+use super::helper::Helper;
+use super::memory::{Known, Memory};
+use super::packages::Packages;
+use super::scan::{Candidate, Scanner};
+use super::*;
+use crate::collect::Content;
+use crate::collect::accounts::Accounts;
+use crate::collect::steady::Steady;
+use crate::hostroot::HostRoot;
+use crate::redact::Redactor;
 
 pub(super) fn scanner() -> Scanner {
     Scanner {
@@ -11,6 +26,7 @@ pub(super) fn scanner() -> Scanner {
         pids: MainPids::default(),
         known: HashMap::from([((1, 1), (String::new(), Instant::now()))]),
         listed: BTreeMap::new(),
+        memory: Memory::default(),
         steady: Steady::default(),
         packages: Packages::default(),
     }
@@ -24,40 +40,44 @@ fn account() -> Account {
     }
 }
 
-fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
-    Candidate {
-        stat: Stat {
-            pid,
-            ppid: 1,
-            comm: b"x".to_vec(),
-            state: b'S',
-            tty: 0,
-            start,
-            kernel: false,
-            cpu: 0,
-            resident: 0,
-        },
-        item: ProcessItem {
-            key: String::new(),
-            comm: "x".into(),
-            executable: Some("/bin/x".into()),
-            executable_gone: false,
-            argv: vec!["x".into(), argument.into()],
-            redactions: 0,
-            truncated: false,
-            working_directory: None,
-            user: account(),
-            group: account(),
-            listens: Vec::new(),
-            ordinal: 0,
-            unknown: Vec::new(),
-        },
-    }
+pub(super) fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
+    let stat = Stat {
+        pid,
+        ppid: 1,
+        comm: b"x".to_vec(),
+        state: b'S',
+        tty: 0,
+        start,
+        kernel: false,
+        cpu: 0,
+        resident: 0,
+    };
+    let item = ProcessItem {
+        key: String::new(),
+        comm: "x".into(),
+        executable: Some("/bin/x".into()),
+        executable_gone: false,
+        argv: vec!["x".into(), argument.into()],
+        redactions: 0,
+        truncated: false,
+        working_directory: None,
+        user: account(),
+        group: account(),
+        listens: Vec::new(),
+        ordinal: 0,
+        unknown: Vec::new(),
+    };
+    let base = scan::key(&item, 0);
+    (stat, Known { item, base })
 }
 
 fn step(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant) -> usize {
-    let all: Vec<Stat> = candidates.iter().map(|c| c.stat.clone()).collect();
-    match scanner.publish(candidates, &all, now).content {
+    step_with(scanner, candidates, now, &News::default())
+}
+
+fn step_with(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant, news: &News) -> usize {
+    let all: Vec<Stat> = candidates.iter().map(|(stat, _)| stat.clone()).collect();
+    match scanner.publish(candidates, &all, now, news).collected.content {
         Content::Processes(items) => items.len(),
         _ => unreachable!(),
     }
@@ -77,7 +97,37 @@ fn a_process_is_listed_after_thirty_seconds_and_leaves_after_thirty_of_absence()
     assert_eq!(step(&mut scanner, vec![], at(40)), 1);
     assert_eq!(step(&mut scanner, one(6), at(50)), 1);
     assert_eq!(step(&mut scanner, vec![], at(79)), 1);
+    assert_eq!(step(&mut scanner, vec![], at(108)), 1);
+    assert_eq!(step(&mut scanner, vec![], at(110)), 0);
+}
+
+#[test]
+fn the_absence_of_a_process_begins_when_it_was_heard_to_end() {
+    let mut scanner = scanner();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert_eq!(step(&mut scanner, vec![candidate(5, "a", 1)], at(0)), 1);
+    let news = News {
+        ended: HashMap::from([(5, at(50))]),
+        ..News::default()
+    };
+    // Another process caused this scan.
+    assert_eq!(step_with(&mut scanner, vec![], at(60), &news), 1);
+    assert_eq!(step(&mut scanner, vec![], at(79)), 1);
     assert_eq!(step(&mut scanner, vec![], at(81)), 0);
+}
+
+#[test]
+fn a_process_that_is_too_young_is_expected_when_it_is_old_enough() {
+    let mut scanner = scanner();
+    let now = Instant::now();
+    let all: Vec<Candidate> = vec![candidate(5, "a", scanner.uptime() / 10)];
+    let stats: Vec<Stat> = all.iter().map(|(stat, _)| stat.clone()).collect();
+    let young = scanner.publish(all, &stats, now, &News::default()).young;
+    let [(5, at)] = young[..] else {
+        panic!("{young:?}");
+    };
+    assert!(at > now + Duration::from_secs(28) && at <= now + Duration::from_secs(30));
 }
 
 #[test]
@@ -98,7 +148,11 @@ fn equal_processes_have_ordinals_in_start_order() {
     let mut scanner = scanner();
     let two = vec![candidate(5, "a", 1), candidate(6, "a", 2)];
     assert_eq!(step(&mut scanner, two, Instant::now()), 2);
-    let ordinals: Vec<u32> = scanner.listed.values().map(|(item, _)| item.ordinal).collect();
+    let ordinals: Vec<u32> = scanner
+        .listed
+        .values()
+        .map(|listed| listed.item.ordinal)
+        .collect();
     assert!(ordinals.contains(&0) && ordinals.contains(&1));
 }
 
@@ -160,7 +214,7 @@ pub(crate) mod planted {
         };
         let mut candidates = Vec::new();
         for (number, fake) in fakes.iter().enumerate() {
-            let mut stat = candidate(number as i32 + 100, "", 100).stat;
+            let mut stat = candidate(number as i32 + 100, "", 100).0;
             let own = dir.path().join(stat.pid.to_string());
             std::fs::create_dir_all(own.join("fd")).unwrap();
             std::fs::write(own.join("cmdline"), fake.argv.join("\0") + "\0").unwrap();
@@ -169,10 +223,12 @@ pub(crate) mod planted {
             std::os::unix::fs::symlink(&fake.directory, own.join("cwd")).unwrap();
             let name = fake.argv[0].rsplit('/').next().unwrap_or_default();
             stat.comm = name.bytes().take(15).collect();
-            candidates.extend(scanner.candidate(&stat, &Accounts::default(), &HashMap::new()));
+            candidates.extend(scanner.candidate(&stat, &Accounts::default()));
         }
-        let all: Vec<Stat> = candidates.iter().map(|c| c.stat.clone()).collect();
-        scanner.publish(candidates, &all, Instant::now())
+        let all: Vec<Stat> = candidates.iter().map(|(stat, _)| stat.clone()).collect();
+        scanner
+            .publish(candidates, &all, Instant::now(), &News::default())
+            .collected
     }
 }
 
@@ -198,7 +254,7 @@ fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
         known: HashMap::new(),
         ..scanner()
     };
-    let collected = scanner.scan(Instant::now()).unwrap();
+    let collected = scanner.scan(Instant::now(), &News::default()).unwrap().collected;
     let Content::Processes(items) = &collected.content else {
         unreachable!()
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 pub use self::connector::Connector;
-pub use self::watch::Watch;
+pub use self::watch::{News, Watch};
 
 /// What the kernel tells of a process (not of its threads).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub trait EventSource: Send {
     /// `Connector` or `Scan`, for the `observed` section.
     fn name(&self) -> &'static str;
 
+    /// Whether it tells of each start, exec and end.
+    fn tells(&self) -> bool {
+        true
+    }
+
     /// Why it is not a better one, for people.
     fn why(&self) -> Option<String> {
         None
@@ -46,6 +51,10 @@ pub struct ScanOnly(pub String);
 impl EventSource for ScanOnly {
     fn name(&self) -> &'static str {
         "Scan"
+    }
+
+    fn tells(&self) -> bool {
+        false
     }
 
     fn why(&self) -> Option<String> {

@@ -13,6 +13,19 @@ const WAITED: usize = 16 * 1024;
 /// A scan finds a process old enough this much after the event: start times have the grain of a tick.
 const MARGIN: Duration = Duration::from_millis(100);
 
+/// What was heard since the last scan.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// The source tells of each start, exec and end.
+    pub told: bool,
+    /// Processes that run another program.
+    pub executed: HashSet<i32>,
+    /// Published processes that are gone, and since when.
+    pub ended: HashMap<i32, Instant>,
+    /// More happened than this says.
+    pub missed: bool,
+}
+
 /// Counts events and knows which processes reach the age at which something is to be published.
 pub struct Watch {
     min_age: Duration,
@@ -21,6 +34,7 @@ pub struct Watch {
     /// When a process is old enough, or absent long enough; and the same in that order.
     due: HashMap<i32, Instant>,
     order: BTreeSet<(Instant, i32)>,
+    news: News,
     started: u64,
     executed: u64,
     ended: u64,
@@ -36,6 +50,7 @@ impl Watch {
             listed: HashSet::new(),
             due: HashMap::new(),
             order: BTreeSet::new(),
+            news: News::default(),
             started: 0,
             executed: 0,
             ended: 0,
@@ -58,6 +73,11 @@ impl Watch {
             }
             Event::Executed(pid) => {
                 self.executed += 1;
+                if self.news.executed.len() < WAITED {
+                    self.news.executed.insert(pid);
+                } else {
+                    self.news.missed = true;
+                }
                 self.wait(pid, now);
             }
             Event::Ended(pid) => {
@@ -65,17 +85,26 @@ impl Watch {
                 self.forget(pid);
                 // It leaves when it was absent for as long.
                 if self.listed.contains(&pid) {
+                    self.news.ended.insert(pid, now);
                     self.wait(pid, now);
                 }
             }
-            Event::Lost => self.lost += 1,
+            Event::Lost => {
+                self.lost += 1;
+                self.news.missed = true;
+            }
         }
     }
 
     fn wait(&mut self, pid: i32, now: Instant) {
+        self.expect(pid, now + self.min_age);
+    }
+
+    /// A scan would find something new of this process at that time.
+    pub fn expect(&mut self, pid: i32, at: Instant) {
         self.forget(pid);
         if self.due.len() < WAITED {
-            let at = now + self.min_age + MARGIN;
+            let at = at + MARGIN;
             self.due.insert(pid, at);
             self.order.insert((at, pid));
         }
@@ -85,6 +114,19 @@ impl Watch {
         if let Some(at) = self.due.remove(&pid) {
             self.order.remove(&(at, pid));
         }
+    }
+
+    /// What was heard since the last call; `told` says whether the source tells of everything.
+    pub fn news(&mut self, told: bool) -> News {
+        News {
+            told,
+            ..std::mem::take(&mut self.news)
+        }
+    }
+
+    /// What was heard was of no use: the next scan reads everything.
+    pub fn miss(&mut self) {
+        self.news.missed = true;
     }
 
     /// When the next scan would find something new.
@@ -168,5 +210,23 @@ mod tests {
         assert_eq!((watch.due.len(), watch.order.len()), (WAITED, WAITED));
         watch.scanned(now + AGE * 2);
         assert_eq!((watch.due.len(), watch.order.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_heard_is_told_once_and_a_storm_of_execs_is_said_to_be_one() {
+        let (mut watch, now) = (Watch::new(AGE), Instant::now());
+        watch.publish([7].into_iter());
+        for event in [Event::Executed(5), Event::Ended(7), Event::Ended(8)] {
+            watch.note(event, now);
+        }
+        let news = watch.news(true);
+        assert_eq!(news.executed, HashSet::from([5]));
+        assert_eq!(news.ended, HashMap::from([(7, now)]));
+        assert!(news.told && !news.missed);
+        let none = watch.news(false);
+        assert!(none.executed.is_empty() && none.ended.is_empty() && !none.missed);
+        (0..100_000).for_each(|pid| watch.note(Event::Executed(pid), now));
+        let storm = watch.news(true);
+        assert!(storm.missed && storm.executed.len() == WAITED);
     }
 }
