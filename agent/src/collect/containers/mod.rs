@@ -21,10 +21,10 @@ pub(crate) mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::query_parameters::EventsOptionsBuilder;
 use futures::StreamExt;
 use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::SectionName;
+use tokio::time::Instant;
 
 use self::source::Source;
 use super::bus::Bus;
@@ -120,28 +120,33 @@ impl Collector for Containers {
     }
 
     async fn changed(&mut self) {
-        let mut streams = Vec::new();
-        for client in self.sources.iter().filter_map(Source::client) {
-            let kinds = std::collections::HashMap::from([("type", vec!["container", "network"])]);
-            let options = EventsOptionsBuilder::default().filters(&kinds).build();
-            streams.push(client.events(Some(options)).boxed());
-        }
-        if streams.is_empty() {
+        let events = self.sources.iter().enumerate().filter_map(|(at, source)| {
+            let events = source.events()?;
+            Some(events.map(move |event| (at, event)).boxed())
+        });
+        let mut events = futures::stream::select_all(events);
+        if events.is_empty() {
             return std::future::pending().await;
         }
-        let mut events = futures::stream::select_all(streams);
+        let mut until = None;
         loop {
-            match events.next().await {
-                // Health checks run all the time and change nothing that is declared.
-                Some(Ok(event)) if event.action.as_deref().is_some_and(|a| a.starts_with("exec_")) => {}
-                Some(Ok(_)) => break,
-                // The engine went or restarted: the next look says so; not in a hot loop.
-                Some(Err(_)) | None => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    break;
+            let event = match until {
+                None => events.next().await,
+                // What belongs to it comes within this time; what comes later is told to the next call.
+                Some(at) => match tokio::time::timeout_at(at, events.next()).await {
+                    Ok(event) => event,
+                    Err(_) => return,
+                },
+            };
+            match event {
+                Some((at, Ok(event))) => {
+                    if self.sources.get_mut(at).is_some_and(|source| source.note(&event)) {
+                        until.get_or_insert_with(|| Instant::now() + BURST);
+                    }
                 }
+                // The engine went or restarted: the next look says so; not in a hot loop.
+                Some((_, Err(_))) | None => return tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
-        tokio::time::sleep(BURST).await;
     }
 }

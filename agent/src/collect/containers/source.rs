@@ -1,12 +1,16 @@
 //! One engine: whether it runs, and its list of containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use bollard::errors::Error;
-use bollard::models::ImageInspect;
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
+use bollard::models::{ContainerSummary, EventMessage, EventMessageTypeEnum, ImageInspect};
+use bollard::query_parameters::{
+    EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+};
 use bollard::{API_DEFAULT_VERSION, Docker};
+use futures::Stream;
 use safetytwin_crds::digest::canonical_json;
 use safetytwin_crds::item::container::{ContainerItem, Engine};
 use safetytwin_crds::item::observed::ObservedContainer;
@@ -23,6 +27,8 @@ use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
 const DEADLINE_SECONDS: u64 = 10;
+/// All containers are asked about this often, whatever list and events say.
+const WHOLE: Duration = Duration::from_secs(600);
 /// Largest item as canonical JSON: one part of a section holds it whatever else there is.
 const ITEM_BYTES: usize = 128 * 1024;
 /// The directory that it is in; it is there before the first container.
@@ -44,8 +50,31 @@ pub(super) struct Source {
     socket: PathBuf,
     client: Option<Docker>,
     redactor: Redactor,
-    /// What it listed last.
-    known: Vec<(ContainerItem, ObservedContainer)>,
+    /// What it listed last, by id.
+    known: BTreeMap<String, Kept>,
+    /// How its containers belong together, as of then.
+    others: Others,
+    /// When all were asked about, whatever the list said.
+    whole: Option<Instant>,
+    /// Containers that events were about since then; none where they were about more than single ones.
+    touched: Option<BTreeSet<String>>,
+    /// When the last look began, by the wall clock: events since then are still to be told.
+    looked: SystemTime,
+}
+
+/// A container as it was inspected last.
+#[derive(Clone)]
+struct Kept {
+    /// Its row in the list, without what moves by itself.
+    row: ContainerSummary,
+    seen: Result<(ContainerItem, ObservedContainer), String>,
+}
+
+/// The row of a container without the time that it has been up; its health stays.
+fn steady(mut row: ContainerSummary) -> ContainerSummary {
+    let health = |status: String| status.split_once('(').map(|(_, health)| health.to_owned());
+    row.status = row.status.and_then(health);
+    row
 }
 
 /// Whether a directory that does not exist would be missing on the host, too.
@@ -75,7 +104,11 @@ impl Source {
             socket: socket.into(),
             client: None,
             redactor: redactor.clone(),
-            known: Vec::new(),
+            known: BTreeMap::new(),
+            others: Others::default(),
+            whole: None,
+            touched: Some(BTreeSet::new()),
+            looked: SystemTime::now(),
         }
     }
 
@@ -107,14 +140,46 @@ impl Source {
         self.engine == engine.engine && self.user.as_ref() == Some(&engine.user)
     }
 
-    /// The connection, while the engine runs.
-    pub fn client(&self) -> Option<&Docker> {
-        self.client.as_ref()
+    /// What it listed last; nothing when it does not run.
+    pub fn known(&self) -> impl Iterator<Item = &(ContainerItem, ObservedContainer)> {
+        self.known.values().filter_map(|kept| kept.seen.as_ref().ok())
     }
 
-    /// What it listed last; nothing when it does not run.
-    pub fn known(&self) -> &[(ContainerItem, ObservedContainer)] {
-        &self.known
+    /// Its events since the last look began.
+    pub fn events(&self) -> Option<impl Stream<Item = Result<EventMessage, Error>> + Send + use<>> {
+        let since = self
+            .looked
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
+        let kinds = HashMap::from([("type", vec!["container", "network"])]);
+        let options = EventsOptionsBuilder::default()
+            .filters(&kinds)
+            .since(&since)
+            .build();
+        let client = self.client.clone()?;
+        Some(client.events(Some(options)))
+    }
+
+    /// Takes in an event; answers whether there is something to look at.
+    pub fn note(&mut self, event: &EventMessage) -> bool {
+        // Health checks run all the time and change nothing that is declared.
+        if event
+            .action
+            .as_deref()
+            .is_some_and(|action| action.starts_with("exec_"))
+        {
+            return false;
+        }
+        let of_container = event.typ == Some(EventMessageTypeEnum::CONTAINER);
+        let id = event.actor.as_ref().and_then(|actor| actor.id.clone());
+        match (&mut self.touched, id.filter(|_| of_container)) {
+            (Some(touched), Some(id)) => {
+                touched.insert(id);
+            }
+            _ => self.touched = None,
+        }
+        true
     }
 
     fn name(&self) -> String {
@@ -129,11 +194,12 @@ impl Source {
         if !self.runs(bus, root).await {
             self.client = None;
             self.known.clear();
+            self.whole = None;
             gaps.extend(self.silent(root));
             return;
         }
-        match self.list(gaps).await {
-            Ok(found) => self.known = found,
+        match self.list().await {
+            Ok(missing) => gaps.extend(missing),
             Err(error) => {
                 self.client = None;
                 gaps.push(match self.user {
@@ -194,12 +260,10 @@ impl Source {
         Ok(client)
     }
 
-    /// All containers; `gaps` gets those that could not be read.
-    async fn list(
-        &mut self,
-        gaps: &mut Vec<String>,
-    ) -> Result<Vec<(ContainerItem, ObservedContainer)>, CollectError> {
+    /// Lists all containers, asks about those of which something may have changed, and answers what may be missing.
+    async fn list(&mut self) -> Result<Vec<String>, CollectError> {
         let client = self.connect().await?;
+        let (began, mut gaps) = (SystemTime::now(), Vec::new());
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let rows = client
             .list_containers(Some(options))
@@ -212,19 +276,42 @@ impl Source {
                 Err(why) => gaps.push(format!("{}: its pods are unknown: {why}", self.name())),
             }
         }
+        let old = self.whole.is_none_or(|at| at.elapsed() >= WHOLE);
+        let touched = self.touched.as_ref().filter(|_| !old && others == self.others);
         let mut images = BTreeMap::new();
-        let mut found = Vec::new();
-        for id in rows.into_iter().filter_map(|row| row.id) {
-            if others.is_infra(&id) {
+        let mut found = BTreeMap::new();
+        for row in rows.into_iter().map(steady) {
+            let Some(id) = row.id.clone().filter(|id| !others.is_infra(id)) else {
+                continue;
+            };
+            // One that could not be read is asked about again.
+            let same = self
+                .known
+                .get(&id)
+                .filter(|kept| kept.row == row && kept.seen.is_ok());
+            if let Some(kept) = same.filter(|_| touched.is_some_and(|touched| !touched.contains(&id))) {
+                found.insert(id, kept.clone());
                 continue;
             }
-            match self.one(&client, &id, &others, &mut images).await? {
-                Ok(Some(seen)) => found.push(seen),
-                Ok(None) => {}
-                Err(why) => gaps.push(format!("{}: {}", self.name(), printable(&why, 200))),
-            }
+            let seen = match self.one(&client, &id, &others, &mut images).await? {
+                Ok(None) => continue,
+                Ok(Some(seen)) => Ok(seen),
+                Err(why) => Err(format!("{}: {}", self.name(), printable(&why, 200))),
+            };
+            found.insert(id, Kept { row, seen });
         }
-        Ok(found)
+        if touched.is_none() {
+            self.whole = Some(Instant::now());
+        }
+        // Only now: a look that is given up at an await above leaves everything as it was.
+        (self.known, self.others, self.looked) = (found, others, began);
+        self.touched = Some(BTreeSet::new());
+        gaps.extend(
+            self.known
+                .values()
+                .filter_map(|kept| kept.seen.as_ref().err().cloned()),
+        );
+        Ok(gaps)
     }
 
     /// One container; none when it was removed meanwhile. The inner error is of this one alone.

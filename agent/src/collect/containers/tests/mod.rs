@@ -96,6 +96,46 @@ async fn an_engine_that_breaks_keeps_its_last_known_containers_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_look_asks_about_those_containers_alone_that_the_list_or_an_event_says_have_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = FakeEngine::start();
+    let inspect = |name: &str| format!(r#"{{"Name":"/{name}"}}"#);
+    let rows = |web: &str| {
+        format!(
+            r#"[{{"Id":"a1","Names":["/{web}"],"Status":"Up 1 second"}},{{"Id":"b2","Names":["/db"],"Status":"Up {web}"}}]"#
+        )
+    };
+    engine.says("/containers/json", &rows("web"));
+    engine.says("/containers/a1/json", &inspect("web"));
+    engine.says("/containers/b2/json", &inspect("db"));
+    let mut containers = with_docker(dir.path(), &engine.socket);
+    containers.collect(Scope::Audit).await.unwrap();
+    let asked = || ["a1", "b2"].map(|id| engine.times_asked(&format!("/containers/{id}/json")));
+    // Nothing is new; then a row is another, and how long the other is up is no news.
+    containers.collect(Scope::Audit).await.unwrap();
+    assert_eq!(asked(), [1, 1]);
+    engine.says(
+        "/events",
+        r#"{"Type":"container","Action":"update","Actor":{"ID":"b2"}}"#,
+    );
+    containers.changed().await;
+    containers.collect(Scope::Changes).await.unwrap();
+    assert_eq!(asked(), [1, 2]);
+    // Names of one may stand in another.
+    engine.says("/containers/json", &rows("renamed"));
+    engine.says("/containers/a1/json", &inspect("renamed"));
+    let renamed = containers.collect(Scope::Audit).await.unwrap();
+    assert_eq!((names(&renamed)[0].as_str(), asked()), ("docker:renamed", [2, 3]));
+    engine.says(
+        "/events",
+        r#"{"Type":"network","Action":"connect","Actor":{"ID":"n"}}"#,
+    );
+    containers.changed().await;
+    containers.collect(Scope::Changes).await.unwrap();
+    assert_eq!(asked(), [3, 4]);
+}
+
+#[tokio::test]
 async fn one_hostile_container_is_refused_by_name_and_the_others_are_listed() {
     let dir = tempfile::tempdir().unwrap();
     let engine = FakeEngine::start();
@@ -154,8 +194,12 @@ async fn an_image_that_cannot_be_read_never_makes_its_settings_the_containers_ow
         half: false,
     };
     engine.answers("/images/sha256:1/json", failing);
-    let looked = containers.collect(Scope::Audit).await.unwrap();
+    let mut again = with_docker(dir.path(), &engine.socket);
+    let looked = again.collect(Scope::Audit).await.unwrap();
     assert_eq!((items(&looked).len(), looked.gaps.len()), (0, 2), "{looked:?}");
+    engine.says("/images/sha256:1/json", r#"{"Config":{"Env":["PATH=/bin"]}}"#);
+    let healed = again.collect(Scope::Audit).await.unwrap();
+    assert_eq!((items(&healed).len(), healed.gaps.len()), (2, 0), "{healed:?}");
 }
 
 #[tokio::test]
@@ -193,11 +237,7 @@ async fn a_users_pod_is_known_by_its_members_and_its_infra_container_is_no_item(
     let bus = containers.bus.clone();
     containers.sources[0].look(&bus, &root, &mut gaps).await;
     assert_eq!(gaps, Vec::<String>::new());
-    let known: Vec<&ContainerItem> = containers.sources[0]
-        .known()
-        .iter()
-        .map(|(item, _)| item)
-        .collect();
+    let known: Vec<&ContainerItem> = containers.sources[0].known().map(|(item, _)| item).collect();
     let ids: Vec<String> = known.iter().map(|item| item.id().name).collect();
     assert_eq!(ids, ["podman:1000:web", "podman:1000:near"]);
     assert_eq!(known[0].rootless_user, Some(user));
