@@ -2,6 +2,7 @@
 //! panics, a secret of known shape never comes out, and redacting twice is redacting once.
 
 use std::collections::HashMap;
+use std::io::Cursor;
 
 use bollard::models::ContainerInspectResponse;
 use safetytwin_crds::item::RunClass;
@@ -11,6 +12,7 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::collect::accounts::Accounts;
 use crate::collect::containers::item;
+use crate::collect::optin::packages::rpm;
 use crate::collect::processes::files::arguments;
 use crate::collect::processes::table;
 use crate::collect::units::build::Facts;
@@ -147,6 +149,21 @@ pub fn name(text: &str) {
     assert_eq!(redactor.image(&once.text).text, once.text);
 }
 
+/// An rpm database, and its write-ahead log from where one begins in it; or the header of one
+/// package.
+pub fn rpm(bytes: &[u8]) {
+    let log = bytes.windows(3).position(|start| start == [0x37, 0x7f, 0x06]);
+    let (database, log) = bytes.split_at(log.unwrap_or(bytes.len()));
+    let log = (!log.is_empty()).then(|| Cursor::new(log));
+    if let Ok(found) = rpm::packages(Cursor::new(database), log) {
+        for item in &found.items {
+            assert!(item.name.is_ascii() && item.version.len() <= 256, "{item:?}");
+            assert!(!item.version.contains(char::is_control), "{item:?}");
+        }
+    }
+    assert!(rpm::header::Header::read(bytes).is_ok(), "bytes in memory");
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -169,12 +186,13 @@ mod tests {
     #[test]
     fn every_input_that_the_fuzzer_kept_is_read() {
         type Door = (&'static str, fn(&[u8]));
-        let doors: [Door; 5] = [
+        let doors: [Door; 6] = [
             ("process", process),
             ("unit_text", |bytes| unit_text(&String::from_utf8_lossy(bytes))),
             ("properties", properties),
             ("container", container),
             ("name", |bytes| name(&String::from_utf8_lossy(bytes))),
+            ("rpm", rpm),
         ];
         for (target, door) in doors {
             for input in corpus(target) {

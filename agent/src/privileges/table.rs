@@ -103,6 +103,12 @@ pub const POD: &[Privilege] = &[
     ),
     when(
         Kind::Mount,
+        "/var/lib/rpm",
+        "agent.rpm",
+        "installed packages, where rpm keeps them there; read-only",
+    ),
+    when(
+        Kind::Mount,
         "/run/docker.sock",
         "agent.containers.docker",
         "Docker's containers; whoever may write to it is root on the node",

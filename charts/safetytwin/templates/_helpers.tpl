@@ -50,6 +50,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "safetytwin.fileDirectories" -}}
 {{- $mounted := list "/etc" "/usr/lib" "/lib" "/usr/local/lib" }}
 {{- if .dpkg }}{{ $mounted = append $mounted "/var/lib/dpkg" }}{{ end }}
+{{- if .rpm }}{{ $mounted = append $mounted "/var/lib/rpm" }}{{ end }}
 {{- if .sections.cron }}{{ $mounted = append $mounted "/var/spool" }}{{ end }}
 {{- $directories := list }}
 {{- range .sections.files }}

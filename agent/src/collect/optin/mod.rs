@@ -15,7 +15,7 @@ mod files;
 mod hostname;
 mod listed;
 mod modules;
-mod packages;
+pub(crate) mod packages;
 mod sysctl;
 mod text;
 

@@ -4,7 +4,7 @@ use crate::redact::Redactor;
 use std::fs;
 
 use safetytwin_crds::item::module::ModuleState;
-use safetytwin_crds::item::{AccountItem, CronItem, HostnameItem, ModuleItem, PackageItem, SysctlItem};
+use safetytwin_crds::item::{AccountItem, CronItem, HostnameItem, ModuleItem, SysctlItem};
 use safetytwin_crds::section::decode_items;
 use serde::de::DeserializeOwned;
 
@@ -57,75 +57,6 @@ impl Tree {
         assert_eq!(items.len(), look.items.items);
         (items, look.gaps)
     }
-}
-
-const STATUS: &str = "var/lib/dpkg/status";
-
-fn stanza(name: &str, status: &str, version: &str) -> String {
-    format!(
-        "Package: {name}\nStatus: {status}\nArchitecture: amd64\nVersion: {version}\nDescription: x\n more\n .\n\n"
-    )
-}
-
-#[test]
-fn packages_are_those_that_dpkg_has_with_state_and_hold() {
-    let tree = Tree::new();
-    let text = stanza("nginx", "install ok installed", "1:1.22.1-9+deb12u1")
-        + &stanza("gone", "deinstall ok config-files", "1")
-        + &stanza("never", "purge ok not-installed", "")
-        + &stanza("apt", "hold ok installed", "2.6.1");
-    tree.write(STATUS, text);
-    let (items, gaps) = tree.look::<PackageItem>(&packages::Packages);
-    let told: Vec<_> = items
-        .iter()
-        .map(|p| (p.name.as_str(), p.version.as_str(), p.state.as_deref(), p.held))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            ("apt", "2.6.1", None, true),
-            ("gone", "1", Some("config-files"), false),
-            ("nginx", "1:1.22.1-9+deb12u1", None, false),
-        ]
-    );
-    assert_eq!(gaps, Vec::<String>::new());
-}
-
-#[test]
-fn a_hostile_status_file_costs_little_and_is_never_read_as_whole() {
-    let tree = Tree::new();
-    tree.write(STATUS, stanza("first", "install ok installed", "1"));
-    let file = fs::OpenOptions::new()
-        .append(true)
-        .open(tree.dir.path().join(STATUS))
-        .unwrap();
-    file.set_len(1 << 30).unwrap();
-    let (items, gaps) = tree.look::<PackageItem>(&packages::Packages);
-    assert_eq!(items.len(), 1);
-    assert!(gaps.iter().any(|gap| gap.contains("longer than")), "{gaps:?}");
-    let many: String = (0..200_000)
-        .map(|n| stanza(&format!("p{n:06}"), "install ok installed", "1"))
-        .collect();
-    tree.write(STATUS, many);
-    let (items, gaps) = tree.look::<PackageItem>(&packages::Packages);
-    assert!(items.len() > 5000 && gaps.len() == 2, "{} {gaps:?}", items.len());
-    tree.write(
-        STATUS,
-        "Package: \u{1b}[31m\nStatus: install ok installed\n\n\0\0\0\nPackage: a\n\n",
-    );
-    let (items, gaps) = tree.look::<PackageItem>(&packages::Packages);
-    assert!(items.is_empty() && gaps[0].starts_with("2 entries"), "{gaps:?}");
-}
-
-#[test]
-fn without_a_database_that_is_read_packages_are_unavailable_and_never_none() {
-    let tree = Tree::new();
-    let why = |tree: &Tree| packages::Packages.look(&tree.root).unwrap_err().to_string();
-    assert!(why(&tree).contains("not there"), "{}", why(&tree));
-    tree.write("var/lib/rpm/rpmdb.sqlite", "x");
-    assert!(why(&tree).contains("rpm"), "{}", why(&tree));
-    tree.fifo(STATUS);
-    assert!(why(&tree).contains("regular"), "{}", why(&tree));
 }
 
 #[test]

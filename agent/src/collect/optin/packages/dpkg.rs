@@ -1,72 +1,39 @@
-//! Installed packages: dpkg's status file (deb-control(5), dpkg(1)), read as a stream.
-//!
-//! An rpm database is SQLite, Berkeley DB or ndb with a binary header format, and no small crate
-//! reads all three; such a host's section is Unavailable and says so.
+//! dpkg's status file (deb-control(5), dpkg(1)), read as a stream.
 
 use std::io::{BufRead, BufReader, Read};
 
 use safetytwin_crds::item::PackageItem;
 use safetytwin_crds::item::package::PackageManager;
 use safetytwin_crds::names::printable;
-use safetytwin_crds::section::SectionName;
 
-use super::{Listed, Look, Source};
+use super::{LONGEST_VERSION, MOST, is_word};
 use crate::collect::CollectError;
 use crate::hostroot::HostRoot;
 
-const DIRECTORY: &str = "/var/lib/dpkg";
-const STATUS: &str = "/var/lib/dpkg/status";
-/// Where rpm keeps its database, the newest place first.
-const RPM: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
+/// Where the file is.
+pub const DIRECTORY: &str = "/var/lib/dpkg";
+/// The file.
+pub const STATUS: &str = "/var/lib/dpkg/status";
 /// Several times the file of a host with every desktop installed.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// A field that is read is on one line; descriptions and lists of files are passed over.
 const LONGEST_LINE: usize = 4096;
-/// Most packages in memory; more do not fit in a section by far.
-const MOST: usize = 20_000;
 
-/// The source.
-pub struct Packages;
-
-impl Source for Packages {
-    const SECTION: SectionName = SectionName::Packages;
-
-    fn directories(&self, _: &HostRoot) -> Vec<String> {
-        vec![DIRECTORY.to_owned()]
+/// The packages; none where there is no such file.
+pub fn read(root: &HostRoot, gaps: &mut Vec<String>) -> Result<Option<Vec<PackageItem>>, CollectError> {
+    let file = match root.open_file(STATUS) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut reader = BufReader::new(file.take(MOST_BYTES));
+    let mut items = parse(&mut reader, gaps)?;
+    if reader.get_ref().limit() == 0 {
+        gaps.push(format!("{STATUS} is longer than {} MiB", MOST_BYTES >> 20));
     }
-
-    /// dpkg renames `status-new` over it.
-    fn matters(name: &[u8]) -> bool {
-        name == b"status"
-    }
-
-    fn look(&self, root: &HostRoot) -> Result<Look, CollectError> {
-        let file = match root.open_file(STATUS) {
-            Ok(file) => file,
-            Err(error) if error.is_not_found() => return Err(CollectError::Unavailable(missing(root))),
-            Err(error) => return Err(error.into()),
-        };
-        let mut reader = BufReader::new(file.take(MOST_BYTES));
-        let mut gaps = Vec::new();
-        let mut items = parse(&mut reader, &mut gaps)?;
-        if reader.get_ref().limit() == 0 {
-            gaps.push(format!("{STATUS} is longer than {} MiB", MOST_BYTES >> 20));
-        }
-        items.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
-        items.dedup_by(|a, b| (&a.name, &a.architecture) == (&b.name, &b.architecture));
-        Ok(Look {
-            items: Listed::of(&items, &mut gaps)?,
-            gaps,
-        })
-    }
-}
-
-fn missing(root: &HostRoot) -> String {
-    if RPM.iter().any(|dir| root.modified(dir).is_some()) {
-        "the packages are in an rpm database, which is not read".to_owned()
-    } else {
-        format!("{STATUS} is not there, or not mounted (chart value agent.dpkg)")
-    }
+    items.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+    items.dedup_by(|a, b| (&a.name, &a.architecture) == (&b.name, &b.architecture));
+    Ok(Some(items))
 }
 
 /// A stanza as far as it was read.
@@ -158,15 +125,10 @@ impl Stanza {
         Ok(Some(PackageItem {
             name: name.clone(),
             architecture: architecture.clone(),
-            version: printable(version, 256),
+            version: printable(version, LONGEST_VERSION),
             manager: PackageManager::Dpkg,
             state: (state != "installed").then(|| state.to_owned()),
             held: want == "hold",
         }))
     }
-}
-
-fn is_word(word: &str, also: &[u8]) -> bool {
-    let of = |b: u8| b.is_ascii_alphanumeric() || also.contains(&b);
-    (1..=128).contains(&word.len()) && word.bytes().all(of)
 }
