@@ -152,8 +152,8 @@ pub const SERVICE: &[Privilege] = &[
     ),
     always(
         Kind::SystemCalls,
-        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
-        "the system bus and container engines, and the API server",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+        "the system bus and container engines; the API server; the process connector, from Linux 6.6 on",
     ),
     always(
         Kind::SystemCalls,

@@ -12,6 +12,7 @@ use safetytwin_crds::{DigitalTwin, HostState, TwinClass, TwinRestore};
 use crate::controller::api;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::triggers::sight;
 
 /// How soon a refused twin is looked at again, should the watch have missed the cure.
 pub const RECHECK: Duration = Duration::from_secs(60);
@@ -85,6 +86,11 @@ pub async fn host(ctx: &Context, twin: &DigitalTwin) -> Result<Result<HostState,
         let message = format!("no HostState {name}: does twin-agent run on the host?");
         return Ok(Err(Refusal::waiting("WaitingForHost", message)));
     };
+    // What is seen here may never come by the watch, which tells the latest only: a host that was silent meanwhile
+    // would look as it did before, and wake nobody.
+    if let Some(uid) = twin.uid() {
+        ctx.memory.sees(&uid, sight(twin, &host));
+    }
     let pinned = twin.status.as_ref().and_then(|s| s.host.as_ref());
     let now = identity(&host);
     match pinned {
