@@ -15,7 +15,7 @@ use safetytwin_crds::{DigitalTwin, HostState, TwinClass, TwinRestore, TwinSnapsh
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::backoff::Backoffs;
+use super::backoff::{Backoffs, Watches};
 use super::context::{Context, Memory};
 use super::drive::drive;
 use super::events::Events;
@@ -184,7 +184,9 @@ async fn drivers(ctx: Arc<Context>, concurrency: u16) {
     let mut tasks = JoinSet::new();
     let (seen, applied) = twins::seen_by(watcher(every::<DigitalTwin>(&ctx), watching()));
     let store = seen.store().clone();
-    let controller = Controller::for_stream(applied, store.clone()).with_config(config.clone());
+    let controller = Controller::for_stream(applied, store.clone())
+        .with_config(config.clone())
+        .trigger_backoff(Watches::default());
     // Set once: this is the only place.
     let _first = ctx.twins.set(seen);
     let (for_hosts, sight_ctx) = (store.clone(), Arc::clone(&ctx));
@@ -211,6 +213,7 @@ async fn drivers(ctx: Arc<Context>, concurrency: u16) {
     tasks.spawn(twins.for_each(|_| std::future::ready(())));
     let hosts = Controller::new(every::<HostState>(&ctx), watching())
         .with_config(config.clone())
+        .trigger_backoff(Watches::default())
         .watches(every::<DigitalTwin>(&ctx), watching(), |t| {
             triggers::host_of_twin(&t)
         })
@@ -230,6 +233,7 @@ async fn drivers(ctx: Arc<Context>, concurrency: u16) {
 fn spawn_small_drivers(tasks: &mut JoinSet<()>, ctx: &Arc<Context>, config: &Config) {
     let classes = Controller::new(every::<TwinClass>(ctx), watching())
         .with_config(config.clone())
+        .trigger_backoff(Watches::default())
         .watches(every::<DigitalTwin>(ctx), watching(), |t| {
             triggers::class_of_twin(&t)
         })
@@ -242,6 +246,7 @@ fn spawn_small_drivers(tasks: &mut JoinSet<()>, ctx: &Arc<Context>, config: &Con
     tasks.spawn(classes.for_each(|_| std::future::ready(())));
     let snapshots = Controller::new(every::<TwinSnapshot>(ctx), watching())
         .with_config(config.clone())
+        .trigger_backoff(Watches::default())
         .graceful_shutdown_on(ended(ctx))
         .run(
             |o, c| drive("twinsnapshot", o, c, snapshot::reconcile),
@@ -251,6 +256,7 @@ fn spawn_small_drivers(tasks: &mut JoinSet<()>, ctx: &Arc<Context>, config: &Con
     tasks.spawn(snapshots.for_each(|_| std::future::ready(())));
     let restores = Controller::new(every::<TwinRestore>(ctx), watching())
         .with_config(config.clone())
+        .trigger_backoff(Watches::default())
         .graceful_shutdown_on(ended(ctx))
         .run(
             |o, c| drive("twinrestore", o, c, restore::reconcile),
