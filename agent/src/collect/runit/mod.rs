@@ -199,9 +199,11 @@ impl Collector for Runit {
             None => Vec::new(),
         };
         let (items, units): (Vec<UnitItem>, Vec<ObservedUnit>) = seen.into_iter().unzip();
+        // As those of systemd are counted: what is down is an item, not one that runs.
+        let up = items.iter().filter(|item| item.run == RunClass::Up).count();
         Ok(Collected {
             content: Content::Units {
-                services: i32::try_from(items.len()).unwrap_or(i32::MAX),
+                services: i32::try_from(up).unwrap_or(i32::MAX),
                 failed: 0,
                 items,
             },

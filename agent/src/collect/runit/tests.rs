@@ -231,10 +231,18 @@ async fn a_host_without_runit_is_as_if_there_were_no_such_collector() {
 }
 
 #[tokio::test]
-async fn services_of_two_managers_are_one_section_and_are_counted_together() {
+async fn services_of_two_managers_are_one_section_and_those_that_run_are_counted_together() {
     let host = Host::new();
     host.service("web", "exec web");
     let mut runit = host.collector();
+    assert_eq!(
+        section(&mut runit, none(7)).await,
+        (Some(7), "Complete".into(), 1),
+        "it is down"
+    );
+    host.status("web", 50, b'u', 1);
+    host.process(50, 40, "web");
+    host.process(40, 30, "runsv");
     assert_eq!(
         section(&mut runit, none(7)).await,
         (Some(8), "Complete".into(), 1)
