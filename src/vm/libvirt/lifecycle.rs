@@ -10,7 +10,7 @@ use super::super::{Seed, VmError, VmFacts, VmOrigin};
 use super::call::{Call, Pool};
 use super::errors::optional;
 use super::machine::{self, Parts};
-use super::read::{self, Owner};
+use super::read::{self, Medium, Owner};
 
 impl Call<'_> {
     /// Makes what is missing, or checks the domain to adopt, and starts it.
@@ -108,6 +108,9 @@ impl Call<'_> {
         let seen = self.read(domain)?;
         self.check_owner(&seen)?;
         self.refuse_internal_points(domain)?;
+        if let Some(disk) = seen.disks.iter().find(|disk| disk.medium == Medium::NoFile) {
+            return Err(self.no_file(disk));
+        }
         if !domain.is_persistent().map_err(self.failed("read the domain"))? {
             return Err(self.refused("it is transient: define it first".into()));
         }

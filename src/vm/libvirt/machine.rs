@@ -103,14 +103,11 @@ fn system_disk(path: &str) -> Element {
     disk(path, driver.attr("discard", "unmap"), "vda")
 }
 
-/// On virtio, since cloud kernels have no other disk driver. Left out of points; libvirt 11.3 puts an
-/// empty overlay over it at each revert all the same (`<domain>.seed.<seconds>`, 200 KiB), which goes
-/// with the VM.
+/// On virtio, since cloud kernels have no other disk driver. Points hold it like any other drive
+/// (see [`Medium`](super::read::Medium)): an empty overlay of 200 KiB each.
 fn seed_disk(path: &str) -> Element {
     let driver = element("driver").attr("name", "qemu").attr("type", "raw");
-    disk(path, driver, "vdb")
-        .attr("snapshot", "no")
-        .child(element("readonly"))
+    disk(path, driver, "vdb").child(element("readonly"))
 }
 
 fn disk(path: &str, driver: Element, target: &str) -> Element {
@@ -167,16 +164,17 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_reads_back_with_one_kept_disk_and_our_mark() {
+    fn the_domain_reads_back_with_both_its_drives_and_our_mark() {
         let seen = read::domain(&domain(&spec(), &parts()).to_string()).unwrap();
         let owner = seen.owner.unwrap();
         assert_eq!((owner.uid.as_str(), owner.epoch), ("twin<1>", 0));
-        let kept: Vec<_> = seen
+        let drives: Vec<_> = seen
             .disks
             .iter()
-            .map(|disk| (disk.target.as_str(), disk.kept))
+            .map(|disk| (disk.target.as_str(), disk.files().concat()))
             .collect();
-        assert_eq!(kept, [("vda", true), ("vdb", false)]);
+        let expected = [("vda", "/p/a.qcow2"), ("vdb", "/p/a.seed.img")];
+        assert_eq!(drives, expected.map(|(target, file)| (target, file.to_owned())));
         assert_eq!(seen.interfaces.len(), 1);
         assert_eq!(seen.interfaces[0].network.as_deref(), Some("twins-isolated"));
     }

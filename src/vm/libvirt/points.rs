@@ -17,7 +17,7 @@ use super::super::{PointRequest, PointTaken, VmError, chain};
 use super::call::{Call, Pool};
 use super::errors::optional;
 use super::facts::mode_of;
-use super::read::{self, Owner, Snapshot};
+use super::read::{self, Disk, Medium, Owner, Snapshot};
 use super::xml::{Element, element};
 
 /// A point about to be taken.
@@ -96,13 +96,15 @@ impl Call<'_> {
         let mut disks = element("disks");
         for disk in &seen.disks {
             let entry = element("disk").attr("name", &disk.target);
-            disks = disks.child(if disk.kept {
-                let file = path(&format!("{}.qcow2", disk.target));
-                let source = element("source").attr("file", &file);
-                files.push(file);
-                entry.attr("snapshot", "external").child(source)
-            } else {
-                entry.attr("snapshot", "no")
+            disks = disks.child(match disk.medium {
+                Medium::Empty => entry.attr("snapshot", "no"),
+                Medium::NoFile => return Err(self.no_file(disk)),
+                Medium::Files(_) => {
+                    let file = path(&format!("{}.qcow2", disk.target));
+                    let source = element("source").attr("file", &file);
+                    files.push(file);
+                    entry.attr("snapshot", "external").child(source)
+                }
             });
         }
         if files.is_empty() {
@@ -128,12 +130,20 @@ impl Call<'_> {
         })
     }
 
+    /// A drive that keeps a whole VM from being taken back.
+    pub(super) fn no_file(&self, disk: &Disk) -> VmError {
+        self.refused(format!(
+            "its drive {} is not a file, so no point of it could be gone back to: put it into a volume of a dir pool",
+            disk.target
+        ))
+    }
+
     /// Files of a point that libvirt forgot, because it died while it took it. One that the VM
     /// writes to is part of its present.
     fn remove_leftovers(&self, seen: &read::Domain, pool: &Pool, point: &str) -> Result<(), VmError> {
         let prefix = self.file_name(&format!("{point}."));
         let used = |name: &str| {
-            let files = seen.disks.iter().flat_map(|disk| &disk.files);
+            let files = seen.disks.iter().flat_map(Disk::files);
             files
                 .into_iter()
                 .any(|path| path.rsplit('/').next() == Some(name))

@@ -16,15 +16,37 @@ pub(super) struct Owner {
     pub(super) epoch: i64,
 }
 
-/// A disk that a point must hold, or must leave out.
+/// A drive: disk, CD-ROM or floppy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Disk {
     /// `vda`.
     pub(super) target: String,
-    /// A point holds it: not read-only, not `snapshot='no'`.
-    pub(super) kept: bool,
+    pub(super) medium: Medium,
+}
+
+/// What a drive reads from.
+///
+/// A revert puts an overlay over every file, read-only or `snapshot='no'` or not, and counts it to the point from then on
+/// (libvirt 11.3, qemuSnapshotRevertExternalPrepare and -Finish). A point that leaves one out makes libvirt remove
+/// overlays that others are built on; so a point holds all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// Nothing is inserted.
+    Empty,
     /// The file in use, and the files it is based on.
-    pub(super) files: Vec<String>,
+    Files(Vec<String>),
+    /// A block device, a network volume: no external point of it can be gone back to.
+    NoFile,
+}
+
+impl Disk {
+    /// The file in use, and the files it is based on.
+    pub(super) fn files(&self) -> &[String] {
+        match &self.medium {
+            Medium::Files(files) => files,
+            Medium::Empty | Medium::NoFile => &[],
+        }
+    }
 }
 
 /// A network interface.
@@ -144,18 +166,19 @@ pub(super) fn domain(xml: &str) -> Result<Domain, VmError> {
 fn disk(node: Node<'_, '_>) -> Option<Disk> {
     let child = |name: &'static str| node.children().find(|child| child.has_tag_name(name));
     let target = child("target")?.attribute("dev")?.to_owned();
-    let drive = node.attribute("device").is_none_or(|device| device == "disk");
-    let left_out = node.attribute("snapshot") == Some("no") || child("readonly").is_some();
-    let mut files = Vec::new();
-    // Nested <backingStore><source file=…/><backingStore>…: document order is chain order.
-    for source in node.descendants().filter(|child| child.has_tag_name("source")) {
-        files.extend(source.attribute("file").map(str::to_owned));
+    let Some(source) = child("source") else {
+        let medium = Medium::Empty;
+        return Some(Disk { target, medium });
+    };
+    if source.attribute("file").is_none() {
+        let medium = Medium::NoFile;
+        return Some(Disk { target, medium });
     }
-    Some(Disk {
-        target,
-        kept: drive && !left_out,
-        files,
-    })
+    // Nested <backingStore><source file=…/><backingStore>…: document order is chain order.
+    let sources = node.descendants().filter(|child| child.has_tag_name("source"));
+    let files = sources.filter_map(|source| source.attribute("file").map(str::to_owned));
+    let medium = Medium::Files(files.collect());
+    Some(Disk { target, medium })
 }
 
 fn interface(node: Node<'_, '_>, xml: &str) -> Interface {
@@ -284,6 +307,7 @@ mod tests {
           <target dev='vda' bus='virtio'/></disk>
         <disk type='file' device='disk' snapshot='no'><source file='/p/s.img'/><target dev='vdb'/><readonly/></disk>
         <disk type='file' device='cdrom'><target dev='sda'/></disk>
+        <disk type='block' device='disk'><source dev='/dev/sdb'/><target dev='vdc'/></disk>
         <interface type='network'><mac address='52:54:00:00:00:01'/><source network='n'/><link state='down'/></interface>
         <interface type='user'><model type='virtio'/></interface>
         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>
@@ -301,13 +325,15 @@ mod tests {
         );
         assert_eq!(seen.generation, "0a1b");
         assert!(seen.agent);
-        let kept: Vec<_> = seen
-            .disks
-            .iter()
-            .map(|disk| (disk.target.as_str(), disk.kept))
-            .collect();
-        assert_eq!(kept, [("vda", true), ("vdb", false), ("sda", false)]);
-        assert_eq!(seen.disks[0].files, ["/p/b.qcow2", "/p/a.qcow2"]);
+        let files = |names: &[&str]| Medium::Files(names.iter().map(ToString::to_string).collect());
+        let expected = [
+            ("vda", files(&["/p/b.qcow2", "/p/a.qcow2"])),
+            ("vdb", files(&["/p/s.img"])),
+            ("sda", Medium::Empty),
+            ("vdc", Medium::NoFile),
+        ];
+        let drives = seen.disks.into_iter().map(|disk| (disk.target, disk.medium));
+        assert!(drives.eq(expected.map(|(target, medium)| (target.to_owned(), medium))));
         let networks: Vec<_> = seen.interfaces.iter().map(|nic| nic.network.as_deref()).collect();
         assert_eq!(networks, [Some("n"), None]);
     }
