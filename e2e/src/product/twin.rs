@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use safetytwin_crds::twinclass::PointMode;
+use serde_json::{Value, json};
 
 use super::{TWINS, repository};
 use crate::lab::Lab;
@@ -34,6 +35,17 @@ pub fn create(lab: &Lab) -> Result<()> {
     )?;
     let twin = repository().join("examples/2-twin.yaml");
     lab.kubectl(["apply", "-f", &twin.display().to_string()])?;
+    Ok(())
+}
+
+/// Sets the class's mode of automatic points, between two operations.
+///
+/// # Errors
+/// The API server refuses it, or an operation is still under way after some minutes.
+pub fn set_point_mode(lab: &Lab, mode: PointMode) -> Result<()> {
+    let patch = json!({"spec": {"snapshots": {"mode": mode}}}).to_string();
+    wait_settled(lab)?;
+    lab.kubectl(["patch", "twinclass", "lab", "--type=merge", "-p", &patch])?;
     Ok(())
 }
 

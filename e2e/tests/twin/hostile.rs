@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use safetytwin_crds::twinclass::PointMode;
 use safetytwin_e2e::product::twin;
 use safetytwin_e2e::wait::{self, Look};
 
@@ -120,6 +121,8 @@ fn lockdown(name: &str) -> String {
 }
 
 fn a_service_that_cuts_the_controller_off_is_taken_back(world: &World) -> Result<()> {
+    // With its memory the guest is back in seconds; the next sentence is the one that boots.
+    twin::set_point_mode(&world.lab, PointMode::Full)?;
     start_on_host(world, "lockdown.service", &lockdown("lockdown"))?;
     let outcome = goes_on(
         world,
@@ -148,12 +151,13 @@ fn a_service_that_was_enabled_before_it_cuts_off_is_taken_back(world: &World) ->
             other => Look::NotYet(other.to_owned()),
         })
     })?;
-    twin::wait_settled(&world.lab)?;
+    twin::set_point_mode(&world.lab, PointMode::Disk)?;
     world.lab.host().run(&format!("systemctl start {unit}"))?;
     // The point before the start boots into the same silence: the one before it is gone back to.
     let outcome = is_named(world, "unit/latelock.service", "FailedToApply");
     let left = leaves(world, "latelock");
     outcome.and(left)?;
+    twin::set_point_mode(&world.lab, PointMode::Auto)?;
     follows(world, "after-latelock.service")
 }
 

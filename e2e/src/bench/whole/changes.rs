@@ -12,7 +12,7 @@ use safetytwin_crds::twinclass::PointMode;
 use serde::Serialize;
 
 use super::wire::Span;
-use super::{Bench, probe, set_mode};
+use super::{Bench, probe};
 use crate::bench::placed::placed;
 use crate::bench::stats::median;
 use crate::bench::watch::Seen;
@@ -85,7 +85,7 @@ impl Sample {
 /// # Errors
 /// A change does not arrive.
 pub(super) fn measure(bench: &Bench<'_>, mode: PointMode) -> Result<Vec<Sample>> {
-    set_mode(bench.lab, mode)?;
+    twin::set_point_mode(bench.lab, mode)?;
     let mut samples = Vec::new();
     for kind in [Kind::New, Kind::Edited] {
         stage(

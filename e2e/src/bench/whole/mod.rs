@@ -20,7 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use safetytwin_crds::twinclass::PointMode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Part;
 use super::sheet::Sheet;
@@ -132,11 +132,4 @@ fn guest(lab: &Lab) -> Result<Guest> {
         uid: text("/metadata/uid")?.to_owned(),
         host_key: text("/status/vm/hostKey")?.to_owned(),
     })
-}
-
-/// Sets the class's mode of automatic points.
-fn set_mode(lab: &Lab, mode: PointMode) -> Result<()> {
-    let patch = json!({"spec": {"snapshots": {"mode": mode}}}).to_string();
-    lab.kubectl(["patch", "twinclass", "lab", "--type=merge", "-p", &patch])?;
-    twin::wait_settled(lab).map(|_| ())
 }
