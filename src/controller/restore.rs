@@ -48,7 +48,7 @@ pub async fn reconcile(found: Arc<TwinRestore>, ctx: Arc<Context>) -> Result<Act
     let Some(found) = api::read("read the restore", &restores, &found.name_any()).await? else {
         return Ok(Action::await_change());
     };
-    if found.metadata.deletion_timestamp.is_some() || is_over(&found) {
+    if found.metadata.deletion_timestamp.is_some() || permit::is_over(&found) {
         return Ok(Action::await_change());
     }
     let Some(twin) = api::read("read the twin", &twins, &twin.name_any()).await? else {
@@ -72,17 +72,6 @@ pub async fn reconcile(found: Arc<TwinRestore>, ctx: Arc<Context>) -> Result<Act
             Err(error)
         }
     }
-}
-
-/// Reasons after which a restore never acts again.
-const OVER: [&str; 4] = ["AlreadyExecuted", "Superseded", "NoPointBefore", "Restored"];
-
-fn is_over(restore: &TwinRestore) -> bool {
-    let restored = restore
-        .status
-        .as_ref()
-        .and_then(|s| s.conditions.find(types::RESTORED));
-    restored.is_some_and(|c| c.status == ConditionStatus::True || OVER.contains(&c.reason.as_str()))
 }
 
 /// Executes a restore once; the answer is its condition for ever.
@@ -131,7 +120,10 @@ async fn execute(
         }
         (None, Some(_)) => {}
         (None, None) => match choose(ctx, restores, &twin, found).await? {
-            Choice::Point(target) => restore::begin(&job, found, &target).await?,
+            Choice::Point(target) => {
+                is_there(&job, &target)?;
+                restore::begin(&job, found, &target).await?;
+            }
             Choice::None(verdict) => return Ok(verdict),
         },
     }
@@ -142,6 +134,21 @@ async fn execute(
         restore::put_on_top(&job, revision).await?;
     }
     Ok(Verdict::yes("Restored", ""))
+}
+
+/// Refuses a snapshot whose point the VM does not have: one of an earlier twin of this name, or removed by hand.
+fn is_there(job: &Job<'_>, target: &TwinSnapshot) -> Result<(), Error> {
+    let point = target.status.as_ref().and_then(|s| s.point.as_ref());
+    if job.facts.points.iter().any(|taken| Some(&taken.name) == point) {
+        return Ok(());
+    }
+    Err(Error::Terminal {
+        reason: "SnapshotGone",
+        message: format!(
+            "the VM has no point of snapshot {}: choose another one",
+            target.name_any()
+        ),
+    })
 }
 
 /// Why this restore is not carried out: once per name, and the newest wins.

@@ -17,8 +17,8 @@ use super::error::Error;
 use super::ledger::Ledger;
 use super::operation::{Job, point, prune::is_automatic};
 use super::twin::home::{Home, uid_of};
-use super::twin::permit;
-use crate::vm::chain;
+use super::twin::{delete, permit};
+use crate::facts::lineage;
 
 /// How soon a snapshot whose twin is not there is looked at again.
 const RECHECK: Duration = Duration::from_secs(30);
@@ -144,7 +144,8 @@ async fn say(ctx: &Context, snapshots: &Api<TwinSnapshot>, name: &str, error: &E
     Ok(())
 }
 
-/// Removes the point, then the finalizer. Without its twin the hypervisor is left alone.
+/// Removes the point, then the finalizer. Without its twin the hypervisor is left alone; a twin that goes with its VM
+/// takes the points with it, so none is merged first, and none that cannot be merged holds the twin back.
 async fn remove(
     ctx: &Context,
     snapshots: &Api<TwinSnapshot>,
@@ -155,7 +156,11 @@ async fn remove(
     let label = snapshot.labels().get(TWIN_UID_LABEL);
     let twin = twin.filter(|t| label.is_none() || label == t.uid().as_ref());
     let point = snapshot.status.as_ref().and_then(|s| s.point.clone());
-    if let (Some(twin), Some(point)) = (twin, point) {
+    let goes_with_its_vm = |twin: &DigitalTwin| {
+        let goes = twin.metadata.deletion_timestamp.is_some();
+        goes && !delete::keeps_vm(twin)
+    };
+    if let (Some(twin), Some(point)) = (twin.filter(|twin| !goes_with_its_vm(twin)), point) {
         // The operation of a twin that goes is never finished.
         let stays = twin.metadata.deletion_timestamp.is_none();
         let busy = twin.status.as_ref().and_then(|s| s.operation.as_ref());
@@ -181,7 +186,7 @@ async fn remove_point(ctx: &Context, twin: DigitalTwin, point: &str) -> Result<(
     };
     let home = Home::open(ctx, &twin, &class).await?;
     if let Some(facts) = home.vm.observe().await? {
-        let first = chain::blockers(&facts.points, point);
+        let first = lineage::blockers(&facts.points, point);
         if !first.is_empty() {
             return Err(Error::NotYet {
                 reason: "PointNeeded",

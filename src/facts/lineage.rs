@@ -47,6 +47,28 @@ pub fn ancestors<'a, T: Node>(points: &'a [T], point: &'a T) -> Vec<&'a str> {
     names
 }
 
+/// The points that must be removed before `name` can be: empty when it can go now.
+///
+/// These are the dead points anywhere below it. libvirt refuses a point with a dead child by itself
+/// (qemuSnapshotDeleteValidate); with a dead point further below, 11.3 reads the files of that point's disks, and dies
+/// of one that it cannot read. The current point waits for the dead ones beside it, too: its parent becomes the current
+/// one, with an overlay on record that those are built on, and libvirt removes it at the next revert
+/// (qemuSnapshotRevertExternalFinish).
+pub fn blockers<'a, T: Node>(points: &'a [T], name: &str) -> Vec<&'a str> {
+    let chain = active_chain(points);
+    let current = points.iter().find(|point| point.is_current());
+    let beside = current
+        .filter(|point| point.name() == name)
+        .and_then(Node::parent);
+    let dead = points.iter().filter(|point| !chain.contains(&point.name()));
+    dead.filter(|point| {
+        let above = ancestors(points, *point);
+        above.contains(&name) || beside.is_some_and(|parent| above.contains(&parent))
+    })
+    .map(Node::name)
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +97,36 @@ mod tests {
         ];
         assert_eq!(active_chain(&points), ["d", "a"]);
         assert_eq!(ancestors(&points, &points[2]), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_dead_branch_goes_leaf_first() {
+        // Taken back from c to a.
+        let points = [
+            Taken("a", None, true),
+            Taken("b", Some("a"), false),
+            Taken("c", Some("b"), false),
+        ];
+        assert_eq!(blockers(&points, "a"), ["b", "c"]);
+        assert_eq!(blockers(&points, "b"), ["c"]);
+        assert!(blockers(&points, "c").is_empty());
+    }
+
+    #[test]
+    fn the_current_point_waits_for_a_dead_one_beside_it() {
+        let points = [
+            Taken("a", None, false),
+            Taken("b", Some("a"), false),
+            Taken("c", Some("a"), false),
+            Taken("d", Some("c"), true),
+        ];
+        assert!(blockers(&points, "d").is_empty());
+        let beside = [
+            Taken("a", None, false),
+            Taken("b", Some("a"), false),
+            Taken("c", Some("a"), true),
+        ];
+        assert_eq!(blockers(&beside, "c"), ["b"]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Which mode a restore point is taken in, and why (design §6).
 
 use safetytwin_crds::twinclass::{PointLimits, PointMode};
-use safetytwin_crds::twinsnapshot::TakenMode;
 
 use super::quantity;
 
@@ -21,8 +20,8 @@ pub struct PointFacts {
 /// The mode of a point, with the reason that its status shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenMode {
-    /// Full or Disk.
-    pub mode: TakenMode,
+    /// Full or Disk where somebody says so or a limit does; else Auto: Full, and Disk of a VM whose memory cannot be kept.
+    pub mode: PointMode,
     /// One sentence.
     pub reason: String,
 }
@@ -39,21 +38,29 @@ pub struct NoSpace {
     pub needed_mib: u64,
 }
 
-/// Chooses the mode. A limit that cannot be read counts as the strictest.
-pub fn choose(limits: &PointLimits, facts: &PointFacts) -> Result<ChosenMode, NoSpace> {
+/// Whether a point may be taken at all. A limit that cannot be read counts as the strictest.
+///
+/// # Errors
+/// The pool has less free space than the class asks for.
+pub fn check_space(limits: &PointLimits, free_bytes: u64) -> Result<(), NoSpace> {
     let needed = quantity::bytes(&limits.min_free_space).unwrap_or(u64::MAX);
-    if facts.free_bytes < needed {
-        return Err(NoSpace {
-            free_mib: facts.free_bytes >> 20,
-            needed_mib: needed >> 20,
-        });
+    if free_bytes >= needed {
+        return Ok(());
     }
-    let chosen = |mode, reason: String| Ok(ChosenMode { mode, reason });
+    Err(NoSpace {
+        free_mib: free_bytes >> 20,
+        needed_mib: needed >> 20,
+    })
+}
+
+/// Chooses the mode. A limit that cannot be read counts as the strictest.
+pub fn choose(limits: &PointLimits, facts: &PointFacts) -> ChosenMode {
+    let chosen = |mode, reason: String| ChosenMode { mode, reason };
     match (facts.asked, limits.mode) {
-        (PointMode::Full, _) => return chosen(TakenMode::Full, "asked for by the snapshot".into()),
-        (PointMode::Disk, _) => return chosen(TakenMode::Disk, "asked for by the snapshot".into()),
-        (PointMode::Auto, PointMode::Full) => return chosen(TakenMode::Full, "the class says Full".into()),
-        (PointMode::Auto, PointMode::Disk) => return chosen(TakenMode::Disk, "the class says Disk".into()),
+        (PointMode::Full, _) => return chosen(PointMode::Full, "asked for by the snapshot".into()),
+        (PointMode::Disk, _) => return chosen(PointMode::Disk, "asked for by the snapshot".into()),
+        (PointMode::Auto, PointMode::Full) => return chosen(PointMode::Full, "the class says Full".into()),
+        (PointMode::Auto, PointMode::Disk) => return chosen(PointMode::Disk, "the class says Disk".into()),
         (PointMode::Auto, PointMode::Auto) => {}
     }
     let max_memory = quantity::bytes(&limits.full_max_memory).unwrap_or_default();
@@ -63,7 +70,7 @@ pub fn choose(limits: &PointLimits, facts: &PointFacts) -> Result<ChosenMode, No
             "{memory} MiB of memory is more than fullMaxMemory {}",
             limits.full_max_memory
         );
-        return chosen(TakenMode::Disk, reason);
+        return chosen(PointMode::Disk, reason);
     }
     let max_pause = quantity::milliseconds(&limits.full_max_pause).unwrap_or_default();
     if let Some(pause) = facts.last_full_milliseconds.filter(|pause| *pause > max_pause) {
@@ -71,7 +78,7 @@ pub fn choose(limits: &PointLimits, facts: &PointFacts) -> Result<ChosenMode, No
             "the last Full point took {pause} ms, more than fullMaxPause {}",
             limits.full_max_pause
         );
-        return chosen(TakenMode::Disk, reason);
+        return chosen(PointMode::Disk, reason);
     }
     let expected = facts.memory_bytes.saturating_mul(2);
     if facts.free_bytes < expected {
@@ -80,10 +87,10 @@ pub fn choose(limits: &PointLimits, facts: &PointFacts) -> Result<ChosenMode, No
             facts.free_bytes >> 20,
             facts.memory_bytes >> 20
         );
-        return chosen(TakenMode::Disk, reason);
+        return chosen(PointMode::Disk, reason);
     }
     chosen(
-        TakenMode::Full,
+        PointMode::Auto,
         "memory, pause and free space are within the class's limits".into(),
     )
 }
@@ -103,21 +110,21 @@ mod tests {
         }
     }
 
-    fn mode(change: impl FnOnce(&mut PointFacts)) -> TakenMode {
+    fn mode(change: impl FnOnce(&mut PointFacts)) -> PointMode {
         let mut facts = facts();
         change(&mut facts);
-        choose(&PointLimits::default(), &facts).unwrap().mode
+        choose(&PointLimits::default(), &facts).mode
     }
 
     #[test]
-    fn auto_is_full_within_all_limits_and_disk_beyond_any() {
-        assert_eq!(mode(|_| {}), TakenMode::Full);
-        assert_eq!(mode(|f| f.memory_bytes = 4 * GIB + 1), TakenMode::Disk);
-        assert_eq!(mode(|f| f.last_full_milliseconds = Some(1001)), TakenMode::Disk);
-        assert_eq!(mode(|f| f.last_full_milliseconds = None), TakenMode::Full);
+    fn auto_stays_auto_within_all_limits_and_is_disk_beyond_any() {
+        assert_eq!(mode(|_| {}), PointMode::Auto);
+        assert_eq!(mode(|f| f.memory_bytes = 4 * GIB + 1), PointMode::Disk);
+        assert_eq!(mode(|f| f.last_full_milliseconds = Some(1001)), PointMode::Disk);
+        assert_eq!(mode(|f| f.last_full_milliseconds = None), PointMode::Auto);
         assert_eq!(
             mode(|f| (f.memory_bytes, f.free_bytes) = (4 * GIB, 7 * GIB + 4 * GIB)),
-            TakenMode::Full
+            PointMode::Auto
         );
     }
 
@@ -131,30 +138,25 @@ mod tests {
             free_bytes: 2 * GIB - 1,
             ..facts()
         };
-        assert_eq!(choose(&limits, &facts).unwrap().mode, TakenMode::Disk);
+        assert_eq!(choose(&limits, &facts).mode, PointMode::Disk);
     }
 
     #[test]
     fn what_a_snapshot_asks_for_goes_before_the_class() {
         assert_eq!(
             mode(|f| (f.asked, f.memory_bytes) = (PointMode::Full, 90 * GIB)),
-            TakenMode::Full
+            PointMode::Full
         );
-        assert_eq!(mode(|f| f.asked = PointMode::Disk), TakenMode::Disk);
+        assert_eq!(mode(|f| f.asked = PointMode::Disk), PointMode::Disk);
     }
 
     #[test]
-    fn below_the_least_free_space_nothing_is_taken_whatever_was_asked() {
-        for asked in [PointMode::Auto, PointMode::Full, PointMode::Disk] {
-            let facts = PointFacts {
-                asked,
-                free_bytes: 10 * GIB - 1,
-                ..facts()
-            };
-            assert_eq!(
-                choose(&PointLimits::default(), &facts).unwrap_err().needed_mib,
-                10 * 1024
-            );
-        }
+    fn below_the_least_free_space_no_point_is_taken() {
+        let limits = PointLimits::default();
+        assert_eq!(
+            check_space(&limits, 10 * GIB - 1).unwrap_err().needed_mib,
+            10 * 1024
+        );
+        assert!(check_space(&limits, 10 * GIB).is_ok());
     }
 }

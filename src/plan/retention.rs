@@ -1,14 +1,14 @@
 //! Which restore points go (design §6): automatic ones beyond `keepLast`; never a pinned, in-use or
 //! last good one, never the newest.
 //!
-//! Points form a tree, one branch of which the present is built on. A point cannot be removed while a
-//! dead point is below it, so dead branches go leaf-first, and what must stay on one keeps all that it
+//! Points form a tree, one branch of which the present is built on. A point cannot be removed while
+//! others need it ([`blockers`]), so dead branches go leaf-first, and what must stay on one keeps all that it
 //! was built on. Removal has two phases: the object is deleted, then its finalizer removes
 //! the point; [`prune`] answers the order of the first phase.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::facts::lineage::{Node, active_chain, ancestors};
+use crate::facts::lineage::{Node, blockers};
 
 /// A point as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +46,10 @@ impl Node for PointInfo {
 /// Names of points to remove, in an order in which each can be removed when it is its turn.
 pub fn prune(points: &[PointInfo], keep_last: usize) -> Vec<String> {
     let mut wanted = surplus(points, keep_last);
-    let active = active_chain(points);
-    let mut left: BTreeMap<&str, &PointInfo> = points.iter().map(|p| (p.name.as_str(), p)).collect();
     let mut order = Vec::new();
     // Removing one point can make another removable; each round removes one, so this ends.
-    while let Some(name) = next_removable(&wanted, &left, &active, points) {
+    while let Some(name) = next_removable(&wanted, &order, points) {
         wanted.remove(name);
-        left.remove(name);
         order.push(name.to_owned());
     }
     order
@@ -77,18 +74,18 @@ fn surplus(points: &[PointInfo], keep_last: usize) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The oldest wanted point that can go now: one without a dead point anywhere below it.
+/// The oldest wanted point that can go now: what it waits for has gone.
 fn next_removable<'a>(
     wanted: &BTreeSet<&'a str>,
-    left: &BTreeMap<&str, &PointInfo>,
-    active: &[&str],
+    gone: &[String],
     points: &'a [PointInfo],
 ) -> Option<&'a str> {
-    let dead = left.values().filter(|p| !active.contains(&p.name.as_str()));
-    let below: BTreeSet<&str> = dead.flat_map(|p| ancestors(points, *p)).collect();
+    let is_gone = |name: &&str| gone.iter().any(|other| other == name);
+    let can_go =
+        |p: &&PointInfo| wanted.contains(p.name.as_str()) && blockers(points, &p.name).iter().all(is_gone);
     points
         .iter()
-        .filter(|p| wanted.contains(p.name.as_str()) && !below.contains(p.name.as_str()))
+        .filter(can_go)
         .min_by_key(|p| (p.number, &p.name))
         .map(|p| p.name.as_str())
 }

@@ -95,6 +95,7 @@ pub async fn run(vm: &dyn TwinVm) -> Outcome {
     points_form_a_chain_and_leave_the_vm_running(vm).await?;
     names_that_could_leave_the_pool_are_refused(vm).await?;
     a_revert_to_memory_runs_with_the_given_epoch(vm).await?;
+    the_point_that_a_revert_left_behind_is_there_and_can_be_gone_back_to(vm).await?;
     a_point_with_a_dead_branch_is_refused_until_the_branch_is_gone(vm).await?;
     a_revert_to_a_disk_point_runs(vm).await?;
     a_revert_to_a_point_that_is_not_there_is_refused(vm).await?;
@@ -224,12 +225,28 @@ async fn a_revert_to_memory_runs_with_the_given_epoch(vm: &dyn TwinVm) -> Outcom
     check.that(after.points.len() == 3, || format!("{:?}", after.points))
 }
 
+/// A restore that is resumed after its revert asks again for the point of the present that it left.
+async fn the_point_that_a_revert_left_behind_is_there_and_can_be_gone_back_to(vm: &dyn TwinVm) -> Outcome {
+    let name = "the point that a revert left behind is there and can be gone back to";
+    let check = Check { vm, name };
+    let taken = check.take("three", PointMode::Auto).await?;
+    let found = taken.existed && taken.mode == TakenMode::Full;
+    check.that(found, || format!("{taken:?}"))?;
+    for point in ["three", "two"] {
+        check.ok(vm.revert(point, 8).await)?;
+    }
+    let facts = check.facts().await?;
+    check.that(facts.running && facts.points.len() == 3, || format!("{facts:?}"))
+}
+
 async fn a_point_with_a_dead_branch_is_refused_until_the_branch_is_gone(vm: &dyn TwinVm) -> Outcome {
     let name = "a point with a dead branch is refused until the branch is gone";
     let check = Check { vm, name };
     check.take("four", PointMode::Disk).await?;
     // one ◀ two ◀ {three (dead), four ◀ present}
     check.refuses(vm.delete_point("two").await)?;
+    // Without it "two" would be the current point again, with an overlay on record that "three" is built on.
+    check.refuses(vm.delete_point("four").await)?;
     check.ok(vm.delete_point("three").await)?;
     check.ok(vm.delete_point("two").await)?;
     let facts = check.facts().await?;

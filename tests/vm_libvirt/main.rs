@@ -189,6 +189,42 @@ async fn what_happens_by_hand_is_seen_and_set_right() {
     assert_eq!(lab.files(), [BASE]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_whose_revert_failed_never_writes_to_what_the_points_hold() {
+    let lab = Lab::start();
+    let vm = lab.vm(spec(1));
+    vm.ensure().await.unwrap();
+    for name in ["sound", "broken"] {
+        vm.take_point(&request(name, PointMode::Full)).await.unwrap();
+    }
+    let file = |suffix: &str| lab.pool_folder().join(format!("{}.{suffix}", spec(1).name));
+    // Its header is whole: QEMU starts, and finds the memory cut off.
+    let memory = std::fs::OpenOptions::new()
+        .write(true)
+        .open(file("broken.mem"))
+        .unwrap();
+    let length = memory.metadata().unwrap().len();
+    memory.set_len(length / 2).unwrap();
+    let frozen = std::fs::read(file("sound.vda.qcow2")).unwrap();
+    vm.take_point(&request("present", PointMode::Full)).await.unwrap();
+
+    vm.revert("broken", 2).await.unwrap_err();
+    let uuid = spec(1).uuid;
+    let written = lab.with_connect(|connect| {
+        let domain = Domain::lookup_by_uuid_string(connect, &uuid).unwrap();
+        domain.get_xml_desc(virt::sys::VIR_DOMAIN_XML_INACTIVE).unwrap()
+    });
+    assert!(written.contains("present.vda.qcow2"), "{written}");
+    assert!(vm.ensure().await.unwrap().running);
+    vm.revert("sound", 3).await.unwrap();
+    vm.revert("present", 4).await.unwrap();
+    assert!(
+        std::fs::read(file("sound.vda.qcow2")).unwrap() == frozen,
+        "a point was written to"
+    );
+    vm.delete().await.unwrap();
+}
+
 /// Numbers below `bound`, always the same ones.
 struct Dice(u64);
 

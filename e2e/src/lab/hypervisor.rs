@@ -93,8 +93,9 @@ pub fn start_daemon(lab: &Lab) -> Result<()> {
 /// It does not end.
 pub fn stop_daemon(lab: &Lab) -> Result<()> {
     output(lab.command("pkill").args(["--exact", "libvirtd"]))?;
-    wait::until_true("the end of libvirtd", Duration::from_secs(30), || {
-        Ok(lab.virsh(["uri"]).is_err())
+    // It answers nobody long before it ends: it waits up to 30 s for calls that are under way.
+    wait::until_true("the end of libvirtd", Duration::from_secs(60), || {
+        Ok(output(lab.command("pgrep").args(["--exact", "libvirtd"])).is_err())
     })
 }
 

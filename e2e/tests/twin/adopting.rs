@@ -82,6 +82,11 @@ fn an_existing_domain_is_adopted(world: &World) -> Result<()> {
         guest.try_run(&state)?.stdout.trim() == "active",
         "its services went"
     );
+    let xml = world.lab.virsh(["dumpxml", NAME])?;
+    ensure!(
+        !xml.contains("safetytwin.com"),
+        "it is still marked as a twin's: {xml}"
+    );
     world.lab.remove_scratch(&domain)?;
     world
         .lab

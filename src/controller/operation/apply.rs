@@ -74,16 +74,15 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         summary: wanted.summary.clone(),
     };
     let pending = wanted.pending.clone();
+    let mode = choose_mode(job, &twin, PointMode::Auto, &dotless(&operation.snapshot_name)).await?;
     job.begin(operation.clone(), |status| status.pending_removal = pending)
         .await?;
-    perform(
-        job,
-        &operation,
-        wanted.content,
-        wanted.root_digest,
-        twin.metadata.generation,
-    )
-    .await
+    let source = Source {
+        content: wanted.content,
+        root_digest: wanted.root_digest,
+        generation: twin.metadata.generation,
+    };
+    perform(job, &operation, mode, source).await
 }
 
 /// The number of the point that a retry shares with the attempt before it: the twin was taken back to that
@@ -122,24 +121,36 @@ pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
         epoch: claimed,
         ..operation.clone()
     };
-    let (root, generation) = (revision.spec.root_digest, Some(revision.spec.generation));
-    perform(job, &operation, &content, root, generation).await?;
+    let mode = choose_mode(job, &twin, PointMode::Auto, &dotless(&operation.snapshot_name)).await?;
+    let source = Source {
+        content: &content,
+        root_digest: revision.spec.root_digest,
+        generation: Some(revision.spec.generation),
+    };
+    perform(job, &operation, mode, source).await?;
     Ok(())
+}
+
+/// What an apply brings the twin to, and where it comes from.
+struct Source<'a> {
+    content: &'a Content,
+    /// Of the host state.
+    root_digest: Digest,
+    /// Of the twin.
+    generation: Option<i64>,
 }
 
 async fn perform(
     job: &Job<'_>,
     operation: &Operation,
-    content: &Content,
-    root_digest: Digest,
-    generation: Option<i64>,
+    mode: ChosenMode,
+    source: Source<'_>,
 ) -> Result<ApplyReport, Error> {
     let twin = job.ledger.twin().await;
-    let mode = choose_mode(job, &twin, PointMode::Auto).await?;
     let note = PointNote {
         snapshot: operation.snapshot_name.clone(),
         point: dotless(&operation.snapshot_name),
-        mode_reason: mode.reason,
+        mode,
         revision: operation.base_revision,
         before: operation.summary.clone(),
     };
@@ -151,11 +162,11 @@ async fn perform(
     };
     let point = PointRequest {
         name: note.point.clone(),
-        mode: asked(mode.mode),
+        mode: note.mode.mode,
     };
     let input = ApplyInput {
         ids: &ids,
-        content,
+        content: source.content,
         point: &point,
         re_render: twin.spec.re_render.as_deref(),
         repair: twin.spec.drift == safetytwin_crds::digitaltwin::Drift::Repair,
@@ -173,10 +184,10 @@ async fn perform(
     let report = execute::apply(&input, &ports).await?;
     let applied = Applied {
         revision: report.manifest.revision,
-        root_digest,
-        generation: generation.unwrap_or(0),
+        root_digest: source.root_digest,
+        generation: source.generation.unwrap_or(0),
     };
-    finish(job, operation, content, &report, applied).await?;
+    finish(job, operation, source.content, &report, applied).await?;
     Ok(report)
 }
 
@@ -299,8 +310,21 @@ pub async fn incarnation(job: &Job<'_>, uid: &str) -> Result<Option<String>, Err
     Ok(Some(format!("{} {boot}", facts.incarnation)))
 }
 
-/// The mode of a point, or why there is no space for one.
-pub async fn choose_mode(job: &Job<'_>, twin: &DigitalTwin, asked: PointMode) -> Result<ChosenMode, Error> {
+/// The mode of a point, or why there is no space for one. Asked before an operation is recorded: one that is under way
+/// has its point, and is finished whatever space is left.
+pub async fn choose_mode(
+    job: &Job<'_>,
+    twin: &DigitalTwin,
+    asked: PointMode,
+    point: &str,
+) -> Result<ChosenMode, Error> {
+    let limits = &job.home.class.spec.snapshots;
+    if !job.facts.points.iter().any(|taken| taken.name == point) {
+        point_mode::check_space(limits, job.facts.free_bytes).map_err(|full| Error::NotYet {
+            reason: "LowSpace",
+            message: full.to_string(),
+        })?;
+    }
     let snapshots = objects::list_snapshots(&job.ctx.client, twin).await?;
     let last_full = snapshots
         .iter()
@@ -314,16 +338,5 @@ pub async fn choose_mode(job: &Job<'_>, twin: &DigitalTwin, asked: PointMode) ->
         last_full_milliseconds: last_full.and_then(|(_, ms)| u64::try_from(ms).ok()),
         free_bytes: job.facts.free_bytes,
     };
-    point_mode::choose(&job.home.class.spec.snapshots, &facts).map_err(|full| Error::NotYet {
-        reason: "LowSpace",
-        message: full.to_string(),
-    })
-}
-
-/// A chosen mode as the port takes it.
-pub fn asked(mode: TakenMode) -> PointMode {
-    match mode {
-        TakenMode::Full => PointMode::Full,
-        TakenMode::Disk => PointMode::Disk,
-    }
+    Ok(point_mode::choose(limits, &facts))
 }

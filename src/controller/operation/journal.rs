@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kube::Client;
 use safetytwin_crds::DigitalTwin;
+use safetytwin_crds::twinclass::PointMode;
+use safetytwin_crds::twinsnapshot::TakenMode;
 
 use super::objects::{self, Taken};
 use crate::controller::context::Context;
@@ -14,6 +16,7 @@ use crate::controller::error::Error;
 use crate::controller::ledger::Ledger;
 use crate::controller::ports::Clock;
 use crate::execute::{Journal, Refused};
+use crate::plan::point_mode::ChosenMode;
 use crate::vm::PointTaken;
 
 /// What is recorded of an operation's point.
@@ -27,8 +30,8 @@ pub struct OperationJournal<'a> {
     snapshot: String,
     /// Name on the hypervisor.
     point: String,
-    /// Why it has its mode.
-    mode_reason: String,
+    /// Its mode, and why.
+    mode: ChosenMode,
     /// Revision that the point contains.
     revision: i64,
     /// The change it is taken before.
@@ -41,8 +44,8 @@ pub struct PointNote {
     pub snapshot: String,
     /// Name on the hypervisor.
     pub point: String,
-    /// Why it has its mode.
-    pub mode_reason: String,
+    /// Its mode, and why.
+    pub mode: ChosenMode,
     /// Revision that the point contains.
     pub revision: i64,
     /// The change it is taken before.
@@ -59,7 +62,7 @@ impl<'a> OperationJournal<'a> {
             twin,
             snapshot: note.snapshot,
             point: note.point,
-            mode_reason: note.mode_reason,
+            mode: note.mode,
             revision: note.revision,
             before: note.before,
         }
@@ -67,10 +70,14 @@ impl<'a> OperationJournal<'a> {
 
     async fn record(&self, taken: &PointTaken) -> Result<(), Error> {
         objects::ensure_snapshot(&self.client, &self.twin, &self.snapshot).await?;
+        let mode_reason = match (self.mode.mode, taken.mode) {
+            (PointMode::Auto, TakenMode::Disk) => "the hypervisor cannot keep the memory of this VM",
+            _ => &self.mode.reason,
+        };
         let note = Taken {
             point: &self.point,
             taken,
-            mode_reason: &self.mode_reason,
+            mode_reason,
             revision: self.revision,
             before: &self.before,
         };

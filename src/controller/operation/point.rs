@@ -5,12 +5,13 @@ use safetytwin_crds::digitaltwin::{Operation, OperationKind};
 use safetytwin_crds::names::printable;
 use safetytwin_crds::{DigitalTwinStatus, TwinSnapshot};
 
-use super::apply::{asked, choose_mode};
+use super::apply::choose_mode;
 use super::journal::{OperationJournal, PointNote};
 use super::{Job, point_name};
 use crate::controller::api;
 use crate::controller::error::Error;
 use crate::execute::{Journal as _, points};
+use crate::plan::point_mode::ChosenMode;
 use crate::vm::{PointRequest, VmFacts};
 
 /// Records a point and takes it. Numbers come from status and points: the guest need not answer.
@@ -30,33 +31,41 @@ pub async fn begin(job: &Job<'_>, snapshot: &TwinSnapshot) -> Result<(), Error> 
         restore_name: None,
         summary: format!("(manual) {description}").trim_end().to_owned(),
     };
+    let twin = job.ledger.twin().await;
+    let mode = choose_mode(job, &twin, snapshot.spec.mode, &point_name(&twin, number)?).await?;
     job.begin(operation.clone(), |_| {}).await?;
-    perform(job, &operation, snapshot).await
+    perform(job, &operation, mode).await
 }
 
-/// Finishes a point that was begun; one whose object is gone is given up.
+/// Finishes a point that was begun; one whose object is gone, or goes before it was taken, is given up.
 pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
-    let namespace = job.ledger.twin().await.namespace().unwrap_or_default();
+    let twin = job.ledger.twin().await;
+    let namespace = twin.namespace().unwrap_or_default();
     let snapshots: Api<TwinSnapshot> = Api::namespaced(job.ctx.client.clone(), &namespace);
-    match api::read("read the snapshot", &snapshots, &operation.snapshot_name).await? {
-        Some(snapshot) => perform(job, operation, &snapshot).await,
+    let point = point_name(&twin, operation.number)?;
+    let is_taken = job.facts.points.iter().any(|taken| taken.name == point);
+    let found = api::read("read the snapshot", &snapshots, &operation.snapshot_name).await?;
+    match found.filter(|s| is_taken || s.metadata.deletion_timestamp.is_none()) {
+        Some(snapshot) => {
+            let mode = choose_mode(job, &twin, snapshot.spec.mode, &point).await?;
+            perform(job, operation, mode).await
+        }
         None => job.ledger.update(|s| s.operation = None).await,
     }
 }
 
-async fn perform(job: &Job<'_>, operation: &Operation, snapshot: &TwinSnapshot) -> Result<(), Error> {
+async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Result<(), Error> {
     let twin = job.ledger.twin().await;
-    let mode = choose_mode(job, &twin, snapshot.spec.mode).await?;
     let note = PointNote {
         snapshot: operation.snapshot_name.clone(),
         point: point_name(&twin, operation.number)?,
-        mode_reason: mode.reason,
+        mode,
         revision: operation.base_revision,
         before: operation.summary.clone(),
     };
     let request = PointRequest {
         name: note.point.clone(),
-        mode: asked(mode.mode),
+        mode: note.mode.mode,
     };
     let journal = OperationJournal::new(job.ctx, job.ledger, twin.clone(), note);
     let taken = points::take(job.home.vm.as_ref(), &journal, &request).await?;

@@ -12,6 +12,7 @@ use safetytwin_crds::{Conditions as _, DigitalTwin, TwinSnapshot};
 use super::{Job, objects};
 use crate::controller::api;
 use crate::controller::error::Error;
+use crate::controller::twin::permit;
 use crate::plan::number;
 use crate::plan::retention::{PointInfo, prune};
 
@@ -22,6 +23,7 @@ const KEPT_REVISIONS: i64 = 100;
 pub async fn surplus(job: &Job<'_>, twin: &DigitalTwin) -> Result<(), Error> {
     let snapshots = objects::list_snapshots(&job.ctx.client, twin).await?;
     let points = job.home.vm.observe().await?.map(|f| f.points).unwrap_or_default();
+    let awaited = permit::awaited_snapshot(job.ctx, twin).await?;
     let name = twin.name_any().replace('.', "-");
     let uid = twin.uid().unwrap_or_default();
     let infos: Vec<PointInfo> = points
@@ -35,7 +37,7 @@ pub async fn surplus(job: &Job<'_>, twin: &DigitalTwin) -> Result<(), Error> {
                 number: number::parse(&point.name, &name, &uid).unwrap_or(0),
                 automatic: object.is_some_and(is_automatic),
                 pinned: object.is_none_or(|s| s.spec.pinned),
-                in_use: false,
+                in_use: object.is_some_and(|s| awaited.as_ref() == Some(&s.name_any())),
                 ready: object
                     .and_then(|s| s.status.as_ref())
                     .is_some_and(|s| s.conditions.is_true(types::READY)),

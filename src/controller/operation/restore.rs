@@ -11,12 +11,13 @@ use safetytwin_crds::names::printable;
 use safetytwin_crds::twinclass::PointMode;
 use safetytwin_crds::{Digest, DigitalTwin, TwinRestore, TwinSnapshot};
 
-use super::apply::{self, Wanted, asked, choose_mode};
+use super::apply::{self, Wanted, choose_mode};
 use super::journal::{OperationJournal, PointNote};
 use super::{Job, history, name_of, objects, point_name};
 use crate::controller::error::Error;
 use crate::controller::twin::home::uid_of;
 use crate::execute::{self, Ports, RestoreInput};
+use crate::plan::point_mode::ChosenMode;
 use crate::plan::steps::OperationIds;
 use crate::vm::PointRequest;
 
@@ -49,6 +50,7 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
         uid: restore.uid().unwrap_or_default(),
         snapshot: target.name_any(),
     };
+    let mode = choose_mode(job, &twin, PointMode::Auto, &point_name(&twin, number)?).await?;
     let begun = operation.clone();
     job.begin(begun, |status| {
         status.executed_restores.push(executed);
@@ -57,7 +59,7 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
         status.held_by = restore.spec.hold.then(|| restore.name_any());
     })
     .await?;
-    perform(job, &operation).await
+    perform(job, &operation, mode).await
 }
 
 /// Finishes a restore that was begun.
@@ -67,23 +69,25 @@ pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
         epoch: claimed,
         ..operation.clone()
     };
-    perform(job, &operation).await
+    let twin = job.ledger.twin().await;
+    let present = point_name(&twin, operation.number)?;
+    let mode = choose_mode(job, &twin, PointMode::Auto, &present).await?;
+    perform(job, &operation, mode).await
 }
 
-async fn perform(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
+async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Result<(), Error> {
     let twin = job.ledger.twin().await;
     let target = point_of(job, &twin, &operation.snapshot_name).await?;
-    let mode = choose_mode(job, &twin, PointMode::Auto).await?;
     let note = PointNote {
         snapshot: name_of(&twin, operation.number)?,
         point: point_name(&twin, operation.number)?,
-        mode_reason: mode.reason,
+        mode,
         revision: operation.base_revision,
         before: operation.summary.clone(),
     };
     let present = PointRequest {
         name: note.point.clone(),
-        mode: asked(mode.mode),
+        mode: note.mode.mode,
     };
     let ids = OperationIds {
         twin_uid: uid_of(&twin)?,

@@ -127,6 +127,13 @@ fn a_deletion_that_dies_after_any_effect_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_twin_that_goes_with_its_vm_merges_no_point_first() {
+    let trial = Trial::of(Step::Delete);
+    let before = trial.before.effects().points_deleted;
+    assert_eq!(trial.wanted.effects.points_deleted, before);
+}
+
+#[test]
 fn a_held_twin_does_not_move_when_its_host_does() {
     let trial = Trial::of(Step::ChangeWhileHeld);
     let still = trial.before.end();

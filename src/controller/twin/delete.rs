@@ -1,5 +1,5 @@
-//! The end of a twin: its automatic points, then VM, disks and key. Waits while a pinned or manual
-//! snapshot remains; `Retain` and adopted domains keep everything on the hypervisor.
+//! The end of a twin: its automatic snapshots, then VM, disks with all points, and key. Waits while a pinned or manual
+//! snapshot remains; `Retain` and adopted domains keep everything on the hypervisor; of adopted ones the mark goes.
 
 use std::time::Duration;
 
@@ -26,19 +26,14 @@ pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error
         return Ok(Action::await_change());
     }
     let forced = twin.annotations().contains_key(FORCE_DELETE);
-    let keeps = twin.spec.deletion_policy == DeletionPolicy::Retain
-        || twin
-            .status
-            .as_ref()
-            .and_then(|s| s.vm.as_ref())
-            .is_some_and(|vm| vm.adopted);
+    let keeps = keeps_vm(&twin);
     if !forced
         && !keeps
         && let Some(wait) = clear_snapshots(ctx, &twin).await?
     {
         return Ok(wait);
     }
-    if !keeps {
+    if !keeps || is_adopted(&twin) {
         let removed = remove_vm(ctx, &twin).await;
         match removed {
             Ok(()) => {}
@@ -65,6 +60,17 @@ pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error
     ctx.memory.forget_twin(&uid);
     tracing::info!(twin = twin.name_any(), "deleted");
     Ok(Action::await_change())
+}
+
+/// Whether a twin that goes leaves its VM, with all its points, on the hypervisor.
+pub fn keeps_vm(twin: &DigitalTwin) -> bool {
+    twin.spec.deletion_policy == DeletionPolicy::Retain || is_adopted(twin)
+}
+
+/// Its VM was there before it. It stays, and is nobody's again: the mark of the twin is taken off.
+fn is_adopted(twin: &DigitalTwin) -> bool {
+    let vm = twin.status.as_ref().and_then(|s| s.vm.as_ref());
+    vm.is_some_and(|vm| vm.adopted)
 }
 
 /// Deletes automatic snapshots; answers how long to wait while any snapshot is there.

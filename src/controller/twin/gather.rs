@@ -36,8 +36,10 @@ pub async fn machine(
         ledger.update(|s| s.vm = Some(frozen)).await?;
         ledger.guard().await?;
     }
+    // A running domain that is to be adopted is checked and marked before anything is done to it.
+    let is_ours = |facts: &VmFacts| !home.frozen.adopted || facts.epoch > 0;
     let facts = match found {
-        Some(facts) if facts.running => facts,
+        Some(facts) if facts.running && is_ours(&facts) => facts,
         _ => {
             tracing::info!(twin = twin.name_any(), "making or starting the VM");
             home.vm.ensure().await?

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use kube::{Api, ResourceExt as _};
+use safetytwin_crds::condition::types;
 use safetytwin_crds::digitaltwin::HostIdentity;
 use safetytwin_crds::machineid::MachineId;
-use safetytwin_crds::{DigitalTwin, HostState, TwinClass, TwinRestore};
+use safetytwin_crds::{ConditionStatus, Conditions as _, DigitalTwin, HostState, TwinClass, TwinRestore};
 
 use crate::controller::api;
 use crate::controller::context::Context;
@@ -133,6 +134,27 @@ pub async fn hold(ctx: &Context, twin: &DigitalTwin) -> Result<Option<TwinRestor
 /// The newest restore of a twin, by creation, then UID.
 pub async fn newest_restore(ctx: &Context, twin: &DigitalTwin) -> Result<Option<TwinRestore>, Error> {
     Ok(restores(ctx, twin).await?.pop())
+}
+
+/// Reasons after which a restore never acts again.
+const OVER: [&str; 4] = ["AlreadyExecuted", "Superseded", "NoPointBefore", "Restored"];
+
+/// Whether a restore has come to its end.
+pub fn is_over(restore: &TwinRestore) -> bool {
+    let restored = restore
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.find(types::RESTORED));
+    restored.is_some_and(|c| c.status == ConditionStatus::True || OVER.contains(&c.reason.as_str()))
+}
+
+/// The snapshot that a restore still has to go back to.
+pub async fn awaited_snapshot(ctx: &Context, twin: &DigitalTwin) -> Result<Option<String>, Error> {
+    let waiting = newest_restore(ctx, twin).await?.filter(|r| !is_over(r));
+    Ok(waiting.and_then(|r| {
+        let chosen = r.status.and_then(|s| s.snapshot);
+        chosen.or(r.spec.snapshot_ref.map(|named| named.name))
+    }))
 }
 
 /// All restores of a twin that decode, oldest first.

@@ -135,7 +135,7 @@ impl Call<'_> {
         self.points(domain)
     }
 
-    fn current(&self, domain: &Domain) -> Result<Option<String>, VmError> {
+    pub(super) fn current(&self, domain: &Domain) -> Result<Option<String>, VmError> {
         let failed = self.failed("list the points");
         let found = DomainSnapshot::current(domain, 0);
         let current = optional(found, ErrorNumber::NoDomainSnapshot).map_err(&failed)?;
@@ -196,6 +196,8 @@ mod tests {
             memory: Kept::No,
             internal: false,
             files: Vec::new(),
+            memory_file: None,
+            frozen: Vec::new(),
         }
     }
 

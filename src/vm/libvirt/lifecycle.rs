@@ -145,6 +145,10 @@ impl Call<'_> {
     fn run(&self, domain: &Domain) -> Result<(), VmError> {
         let failed = self.failed("start the domain");
         self.session.check()?;
+        let (state, _) = domain.get_state().map_err(&failed)?;
+        if state != sys::VIR_DOMAIN_RUNNING {
+            self.finish_revert(domain)?;
+        }
         if !self.active(domain)? {
             return domain.create().map(|_| ()).map_err(failed);
         }

@@ -35,8 +35,8 @@ impl Call<'_> {
         self.refuse_internal_points(&domain)?;
         let pool = self.pool()?;
         if let Some(found) = self.find_snapshot(&domain, &request.name)? {
-            self.refresh(&pool);
-            if self.all_there(&pool, &found.files)? {
+            self.look_again(&pool)?;
+            if self.is_whole(&domain, &pool, &found)? {
                 return Ok(PointTaken {
                     mode: mode_of(&found),
                     milliseconds: 0,
@@ -72,6 +72,16 @@ impl Call<'_> {
             size_bytes: self.size_of(&pool, &files)?,
             existed: false,
         })
+    }
+
+    /// Whether a point that libvirt knows is there. One that is not current any more was whole: the VM has gone on
+    /// from it, or back, and what it holds is not the present now. Its overlays may be gone all the same: a revert
+    /// removes those of the point that it starts from, which hold nothing of that point.
+    fn is_whole(&self, domain: &Domain, pool: &Pool, found: &Snapshot) -> Result<bool, VmError> {
+        if self.current(domain)?.as_ref() != Some(&found.name) {
+            return Ok(true);
+        }
+        self.all_there(pool, found.memory_file.as_slice())
     }
 
     fn take(
@@ -164,7 +174,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// A point that lost a file: taken out of the chain, or if that fails out of libvirt's list.
+    /// The current point, without its memory: taken out of the chain, or if that fails out of libvirt's list.
     fn drop_half(&self, domain: &Domain, name: &str) -> Result<(), VmError> {
         let Some(handle) = self.snapshot_handle(domain, name)? else {
             return Ok(());
@@ -204,7 +214,7 @@ impl Call<'_> {
             });
         };
         let failed = self.failed("revert to a point");
-        self.go_back(&handle)?;
+        self.go_back_or_stay(&domain, &handle)?;
         self.set_links(&domain, false)?;
         let owner = Owner {
             uid: self.spec.twin_uid.clone(),
@@ -216,6 +226,50 @@ impl Call<'_> {
         self.set_links(&domain, true)?;
         self.refresh(&self.pool()?);
         Ok(())
+    }
+
+    /// A revert to memory that fails leaves the VM defined, or paused, on the very files that the point consists of
+    /// (qemuSnapshotRevertActive, 11.3): started there, it would write over them. It gets back what it had.
+    fn go_back_or_stay(&self, domain: &Domain, handle: &DomainSnapshot) -> Result<(), VmError> {
+        let failed = self.failed("revert to a point");
+        let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
+        let before = domain.get_xml_desc(flags).map_err(&failed)?;
+        let Err(error) = self.go_back(handle) else {
+            return Ok(());
+        };
+        if self.frozen_by(domain)?.is_some() {
+            self.session.check()?;
+            if domain.is_active().map_err(&failed)? {
+                domain.destroy().map_err(&failed)?;
+            }
+            Domain::define_xml(self.session.connect(), &before).map_err(&failed)?;
+        }
+        Err(error)
+    }
+
+    /// The point whose files the VM would write to: a revert to it was cut off.
+    pub(super) fn frozen_by(&self, domain: &Domain) -> Result<Option<String>, VmError> {
+        let seen = self.read(domain)?;
+        let written: Vec<_> = seen
+            .disks
+            .iter()
+            .filter_map(|disk| disk.files().first())
+            .collect();
+        let holds = |snapshot: &Snapshot| snapshot.frozen.iter().any(|file| written.contains(&file));
+        let found = self.snapshots(domain)?.into_iter().find(holds);
+        Ok(found.map(|snapshot| snapshot.name))
+    }
+
+    /// Finishes a revert that was cut off: the VM does not run on a point's own files.
+    pub(super) fn finish_revert(&self, domain: &Domain) -> Result<(), VmError> {
+        let Some(point) = self.frozen_by(domain)? else {
+            return Ok(());
+        };
+        tracing::warn!(vm = self.spec.name, point, "a revert was cut off, it is finished");
+        match self.snapshot_handle(domain, &point)? {
+            Some(handle) => self.go_back(&handle),
+            None => Ok(()),
+        }
     }
 
     /// Libvirt names the overlays of a revert by the second: a second revert in the same one is

@@ -92,6 +92,10 @@ pub(super) struct Snapshot {
     pub(super) internal: bool,
     /// Files that were made for it: overlays, and memory.
     pub(super) files: Vec<String>,
+    /// Its memory.
+    pub(super) memory_file: Option<String>,
+    /// The files that its drives wrote to until it was taken: they are what it holds, and nothing may write to them.
+    pub(super) frozen: Vec<String>,
 }
 
 fn parse(xml: &str) -> Result<Document<'_>, VmError> {
@@ -228,12 +232,27 @@ pub(super) fn snapshot(xml: &str) -> Result<Snapshot, VmError> {
     let memory = root.children().find(|child| child.has_tag_name("memory"));
     let memory_kept = kept(memory);
     let disks = elements(root, &["disks"], "disk");
-    let mut files: Vec<String> = Vec::new();
-    files.extend(memory.and_then(|node| node.attribute("file")).map(str::to_owned));
-    for disk in disks.iter().filter(|disk| kept(Some(**disk)) == Kept::External) {
+    let external: Vec<_> = disks
+        .iter()
+        .filter(|disk| kept(Some(**disk)) == Kept::External)
+        .collect();
+    let memory_file = memory.and_then(|node| node.attribute("file")).map(str::to_owned);
+    let mut files: Vec<String> = memory_file.iter().cloned().collect();
+    for disk in &external {
         let source = disk.children().find(|child| child.has_tag_name("source"));
         files.extend(source.and_then(|node| node.attribute("file")).map(str::to_owned));
     }
+    let is_held = |disk: &Disk| {
+        external
+            .iter()
+            .any(|held| held.attribute("name") == Some(&disk.target))
+    };
+    let frozen = elements(root, &["domain", "devices"], "disk")
+        .into_iter()
+        .filter_map(self::disk)
+        .filter(is_held)
+        .filter_map(|disk| disk.files().first().cloned())
+        .collect();
     Ok(Snapshot {
         name: text_at(root, &["name"]).unwrap_or_default(),
         parent: text_at(root, &["parent", "name"]),
@@ -244,6 +263,8 @@ pub(super) fn snapshot(xml: &str) -> Result<Snapshot, VmError> {
         internal: memory_kept == Kept::Internal
             || disks.iter().any(|disk| kept(Some(*disk)) == Kept::Internal),
         files,
+        memory_file,
+        frozen,
     })
 }
 
@@ -356,7 +377,9 @@ mod tests {
             "<domainsnapshot><name>b</name><parent><name>a</name></parent><creationTime>17</creationTime>\
              <memory snapshot='external' file='/p/b.mem'/><disks>\
              <disk name='vda' snapshot='external' type='file'><source file='/p/b.qcow2'/></disk>\
-             <disk name='vdb' snapshot='no'/></disks><domain><name>d</name></domain></domainsnapshot>",
+             <disk name='vdb' snapshot='no'/></disks><domain><name>d</name><devices>\
+             <disk><source file='/p/a.qcow2'/><target dev='vda'/></disk>\
+             <disk><source file='/p/s.img'/><target dev='vdb'/></disk></devices></domain></domainsnapshot>",
         )
         .unwrap();
         assert_eq!(
@@ -364,6 +387,7 @@ mod tests {
             (Some("a"), 17, Kept::External)
         );
         assert_eq!(full.files, ["/p/b.mem", "/p/b.qcow2"]);
+        assert_eq!(full.frozen, ["/p/a.qcow2"]);
         assert!(!full.internal);
         let internal = "<domainsnapshot><name>i</name><disks><disk name='vda' snapshot='internal'/></disks></domainsnapshot>";
         assert!(snapshot(internal).unwrap().internal);

@@ -2,6 +2,8 @@
 //!
 //! Every file of a VM begins with `<domain name>.`; domain names have no dot, so no other VM's does.
 
+use std::time::Duration;
+
 use virt::error::ErrorNumber;
 use virt::storage_vol::StorageVol;
 use virt::stream::Stream;
@@ -14,6 +16,10 @@ use super::{read, seed};
 
 /// Bytes sent at once: libvirt's stream packets hold at most 256 KiB of payload.
 const CHUNK: usize = 128 * 1024;
+
+/// How often a refused refresh is tried again, and how long between.
+const REFRESHES: u32 = 10;
+const BETWEEN_REFRESHES: Duration = Duration::from_millis(300);
 
 impl Call<'_> {
     /// `<domain name>.<suffix>`
@@ -43,8 +49,7 @@ impl Call<'_> {
         optional(found, ErrorNumber::NoStorageVolume).map_err(self.failed("look up a volume"))
     }
 
-    /// Libvirt looks at the folder again. Refused while a volume of it is being written: then the
-    /// next refresh sees what this one would have.
+    /// Libvirt looks at the folder again. Refused while a volume of it is being written: only for what may be old.
     pub(super) fn refresh(&self, pool: &Pool) {
         if let Err(error) = pool.handle.refresh(0) {
             tracing::debug!(
@@ -52,6 +57,25 @@ impl Call<'_> {
                 error = error.message(),
                 "pool was not refreshed"
             );
+        }
+    }
+
+    /// Libvirt looks at the folder again, for what is done to files that are missing or there. Waits a little for a
+    /// volume that is being written: seeds are small.
+    ///
+    /// # Errors
+    /// A volume is being written for longer; try again.
+    pub(super) fn look_again(&self, pool: &Pool) -> Result<(), VmError> {
+        let mut tries = 0;
+        loop {
+            let Err(error) = pool.handle.refresh(0) else {
+                return Ok(());
+            };
+            if tries == REFRESHES {
+                return Err(self.failed("refresh the pool")(error));
+            }
+            tries += 1;
+            std::thread::sleep(BETWEEN_REFRESHES);
         }
     }
 
@@ -108,7 +132,7 @@ impl Call<'_> {
 
     /// Names of all files of this VM.
     pub(super) fn our_files(&self, pool: &Pool) -> Result<Vec<String>, VmError> {
-        self.refresh(pool);
+        self.look_again(pool)?;
         let names = pool.handle.list_volumes().map_err(self.failed("list the pool"))?;
         let prefix = self.file_name("");
         Ok(names
