@@ -151,7 +151,7 @@ fn is_there(job: &Job<'_>, target: &TwinSnapshot) -> Result<(), Error> {
     })
 }
 
-/// Why this restore is not carried out: once per name, and the newest wins.
+/// Why this restore is not carried out: once per name, not where its point could not be loaded, and the newest wins.
 async fn refusal(
     ctx: &Context,
     twin: &DigitalTwin,
@@ -161,6 +161,9 @@ async fn refusal(
     if executed.is_some_and(|e| Some(&e.uid) != found.uid().as_ref()) {
         let message = "a TwinRestore of this name was executed before: use another name to restore again";
         return Ok(Some(Verdict::no("AlreadyExecuted", message)));
+    }
+    if let Some(why) = executed.and_then(|e| e.failed.as_ref()) {
+        return Ok(Some(Verdict::no("RevertFailed", why)));
     }
     let newest = permit::newest_restore(ctx, twin).await?;
     let superseded = executed.is_none() && newest.is_some_and(|n| n.uid() != found.uid());

@@ -79,7 +79,7 @@ fn set_aside(changes: &Changes, before: &Manifest) -> Vec<UnitName> {
     ours.map(|item| item.unit.clone()).collect()
 }
 
-/// Reverts to the newest point of [`targets`] at which the guest answers. Answers with it, and whether the hypervisor
+/// Reverts to the newest point of [`targets`] that can be loaded and at which the guest answers. Answers with it, and whether the hypervisor
 /// has set the guest's clock.
 async fn reachable(
     input: &ApplyInput<'_>,
@@ -89,7 +89,15 @@ async fn reachable(
     for target in targets(input, ports).await? {
         ports.door.hang_up().await;
         ports.journal.guard().await?;
-        ports.vm.revert(&target, input.ids.epoch).await?;
+        match ports.vm.revert(&target, input.ids.epoch).await {
+            Ok(()) => {}
+            Err(error @ VmError::NotReverted { .. }) => {
+                tracing::warn!(point = target, %error, "this point cannot be gone back to");
+                silent = Some(error.into());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
         let has_clock = ports.vm.set_clock().await?;
         match connect(ports, BOOT).await {
             Ok(guest) => return Ok((guest, target, has_clock)),

@@ -193,6 +193,14 @@ pub enum VmError {
         /// What libvirt said.
         message: String,
     },
+    /// A point that the hypervisor cannot load: it stays as it is, and so does the VM, which may have been stopped.
+    #[error("cannot go back to point {point}: {message}")]
+    NotReverted {
+        /// Name of the point.
+        point: String,
+        /// What libvirt said.
+        message: String,
+    },
     /// Any other failure; tried again.
     #[error("failed to {call}: {message}")]
     Failed {
@@ -208,7 +216,10 @@ impl VmError {
     pub fn is_transient(&self) -> bool {
         !matches!(
             self,
-            Self::NoCredentials { .. } | Self::Missing { .. } | Self::Refused { .. }
+            Self::NoCredentials { .. }
+                | Self::Missing { .. }
+                | Self::Refused { .. }
+                | Self::NotReverted { .. }
         )
     }
 
@@ -221,6 +232,7 @@ impl VmError {
             Self::Missing { .. } => "ClassIncomplete",
             Self::Refused { .. } => "DomainRefused",
             Self::NoSpace { .. } => "NoSpace",
+            Self::NotReverted { .. } => "RevertFailed",
             Self::Failed { .. } => "HypervisorFailed",
         }
     }

@@ -245,4 +245,8 @@ pub struct ExecutedRestore {
     /// The TwinSnapshot that it took the twin back to.
     #[schemars(length(max = 253))]
     pub snapshot: String,
+    /// Why it could not: the twin stayed as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub failed: Option<String>,
 }

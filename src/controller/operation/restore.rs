@@ -16,10 +16,10 @@ use super::journal::{OperationJournal, PointNote};
 use super::{Job, history, name_of, objects, point_name};
 use crate::controller::error::Error;
 use crate::controller::twin::home::uid_of;
-use crate::execute::{self, Ports, RestoreInput};
+use crate::execute::{self, ExecuteError, Ports, RestoreInput};
 use crate::plan::point_mode::ChosenMode;
 use crate::plan::steps::OperationIds;
-use crate::vm::PointRequest;
+use crate::vm::{PointRequest, VmError};
 
 /// How many executed restores are remembered.
 const REMEMBERED: usize = 100;
@@ -49,6 +49,7 @@ pub async fn begin(job: &Job<'_>, restore: &TwinRestore, target: &TwinSnapshot) 
         name: restore.name_any(),
         uid: restore.uid().unwrap_or_default(),
         snapshot: target.name_any(),
+        failed: None,
     };
     let mode = choose_mode(job, &twin, PointMode::Auto, &point_name(&twin, number)?).await?;
     let begun = operation.clone();
@@ -108,7 +109,13 @@ async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Resu
         target: &target,
         present: &present,
     };
-    let report = execute::restore(&input, &ports).await?;
+    let report = match execute::restore(&input, &ports).await {
+        Ok(report) => report,
+        Err(ExecuteError::Vm(error @ VmError::NotReverted { .. })) => {
+            return Err(give_up(job, operation, error).await?);
+        }
+        Err(error) => return Err(error.into()),
+    };
     finish(job, operation, &report.manifest).await?;
     job.ctx
         .events
@@ -118,6 +125,24 @@ async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Resu
         .metrics
         .operated("restore", "Restored", std::time::Duration::ZERO);
     Ok(())
+}
+
+/// Ends a restore whose point cannot be loaded: tried again, it would only stop the VM again. The twin follows its host
+/// on from what it was.
+async fn give_up(job: &Job<'_>, operation: &Operation, error: VmError) -> Result<Error, Error> {
+    let why = printable(&error.to_string(), 512);
+    job.ledger
+        .update(|status| {
+            let ours =
+                |executed: &&mut ExecutedRestore| Some(&executed.name) == operation.restore_name.as_ref();
+            if let Some(executed) = status.executed_restores.iter_mut().rev().find(ours) {
+                executed.failed = Some(why);
+            }
+            status.held_by = None;
+            status.operation = None;
+        })
+        .await?;
+    Ok(error.into())
 }
 
 /// Name on the hypervisor of the point of a snapshot.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use safetytwin_crds::{TwinRevision, TwinSnapshot};
+use safetytwin_crds::{TwinRestore, TwinRevision, TwinSnapshot};
+use serde_json::Value;
 
 use super::end::{Effects, differences};
 use super::fate::{Moment, Trouble};
 use super::script::Step;
-use super::world::World;
+use super::world::{NAMESPACE, World};
 use crate::guest::fake::{ChannelLoss, StartFailure};
 
 const HOURS: Duration = Duration::from_secs(3 * 3600);
@@ -39,14 +40,40 @@ fn attempts_of(world: &World, unit: &str) -> Option<i32> {
 }
 
 fn ready(world: &World) -> String {
-    let status = world.twin_status();
+    condition(&world.twin_status(), "Ready")
+}
+
+/// Status and reason.
+fn condition(status: &Value, type_: &str) -> String {
     let conditions = status["conditions"].as_array().unwrap();
-    let ready = conditions.iter().find(|c| c["type"] == "Ready").unwrap();
+    let found = conditions.iter().find(|c| c["type"] == type_).unwrap();
     format!(
         "{} {}",
-        ready["status"].as_str().unwrap(),
-        ready["reason"].as_str().unwrap()
+        found["status"].as_str().unwrap(),
+        found["reason"].as_str().unwrap()
     )
+}
+
+#[test]
+fn a_restore_whose_point_cannot_be_loaded_ends_and_the_twin_follows_on() {
+    let world = Step::Restore.world_before();
+    let target = world
+        .server
+        .read::<TwinSnapshot>(NAMESPACE, "before-cache")
+        .unwrap();
+    let vm = world.machines.vm().unwrap();
+    vm.break_point(target["status"]["point"].as_str().unwrap());
+    Step::Restore.happen(&world);
+    world.settle();
+    let restore = world.server.read::<TwinRestore>(NAMESPACE, "back").unwrap();
+    assert_eq!(condition(&restore["status"], "Restored"), "False RevertFailed");
+    assert!(world.twin_status()["operation"].is_null());
+    // Not held by it.
+    Step::ChangeWhileHeld.happen(&world);
+    world.settle();
+    assert_eq!(ready(&world), "True Following");
+    world.run_for(HOURS);
+    assert_eq!(vm.counts().get("revert"), None);
 }
 
 #[test]

@@ -124,11 +124,17 @@ pub fn identity(host: &HostState) -> HostIdentity {
     }
 }
 
-/// The TwinRestore that holds the twin: the newest of its restores, while it exists and says so.
+/// The TwinRestore that holds the twin: the newest of its restores, while it exists and says so. One that failed does
+/// not.
 pub async fn hold(ctx: &Context, twin: &DigitalTwin) -> Result<Option<TwinRestore>, Error> {
+    let executed = twin.status.as_ref().map(|s| s.executed_restores.as_slice());
+    let failed = |r: &TwinRestore| {
+        let mut all = executed.into_iter().flatten();
+        all.any(|e| e.failed.is_some() && Some(&e.uid) == r.uid().as_ref())
+    };
     Ok(newest_restore(ctx, twin)
         .await?
-        .filter(|r| r.spec.hold && r.metadata.deletion_timestamp.is_none()))
+        .filter(|r| r.spec.hold && r.metadata.deletion_timestamp.is_none() && !failed(r)))
 }
 
 /// The newest restore of a twin, by creation, then UID.
@@ -137,7 +143,13 @@ pub async fn newest_restore(ctx: &Context, twin: &DigitalTwin) -> Result<Option<
 }
 
 /// Reasons after which a restore never acts again.
-const OVER: [&str; 4] = ["AlreadyExecuted", "Superseded", "NoPointBefore", "Restored"];
+const OVER: [&str; 5] = [
+    "AlreadyExecuted",
+    "Superseded",
+    "NoPointBefore",
+    "RevertFailed",
+    "Restored",
+];
 
 /// Whether a restore has come to its end.
 pub fn is_over(restore: &TwinRestore) -> bool {

@@ -85,14 +85,17 @@ impl TwinVm for FakeVm {
     async fn revert(&self, point: &str, epoch: i64) -> Result<(), VmError> {
         check_point_name(point)?;
         let mut state = self.reachable()?;
-        let known = state.domain.as_ref().is_some_and(|domain| {
-            domain
-                .points
-                .iter()
-                .any(|kept| kept.point.name == point && kept.whole)
-        });
-        if !known {
-            return Err(self.missing("point", point));
+        let domain = state.domain.as_ref();
+        let kept = domain.and_then(|domain| domain.points.iter().find(|kept| kept.point.name == point));
+        match kept.map(|kept| kept.whole) {
+            None => return Err(self.missing("point", point)),
+            Some(false) => {
+                return Err(VmError::NotReverted {
+                    point: point.to_owned(),
+                    message: "half of it is missing".into(),
+                });
+            }
+            Some(true) => {}
         }
         self.effect(&mut state, "revert", |state| {
             state.starts += 1;

@@ -214,7 +214,7 @@ impl Call<'_> {
             });
         };
         let failed = self.failed("revert to a point");
-        self.go_back_or_stay(&domain, &handle)?;
+        self.go_back_or_stay(&domain, &handle, point)?;
         self.set_links(&domain, false)?;
         let owner = Owner {
             uid: self.spec.twin_uid.clone(),
@@ -230,7 +230,7 @@ impl Call<'_> {
 
     /// A revert to memory that fails leaves the VM defined, or paused, on the very files that the point consists of
     /// (qemuSnapshotRevertActive, 11.3): started there, it would write over them. It gets back what it had.
-    fn go_back_or_stay(&self, domain: &Domain, handle: &DomainSnapshot) -> Result<(), VmError> {
+    fn go_back_or_stay(&self, domain: &Domain, handle: &DomainSnapshot, point: &str) -> Result<(), VmError> {
         let failed = self.failed("revert to a point");
         let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
         let before = domain.get_xml_desc(flags).map_err(&failed)?;
@@ -244,7 +244,13 @@ impl Call<'_> {
             }
             Domain::define_xml(self.session.connect(), &before).map_err(&failed)?;
         }
-        Err(error)
+        Err(match error {
+            VmError::Failed { message, .. } => VmError::NotReverted {
+                point: point.to_owned(),
+                message,
+            },
+            other => other,
+        })
     }
 
     /// The point whose files the VM would write to: a revert to it was cut off.
