@@ -79,8 +79,8 @@ fn set_aside(changes: &Changes, before: &Manifest) -> Vec<UnitName> {
     ours.map(|item| item.unit.clone()).collect()
 }
 
-/// Reverts to the newest point of [`targets`] that can be loaded and at which the guest answers. Answers with it, and whether the hypervisor
-/// has set the guest's clock.
+/// Reverts to the newest point of [`targets`] that can be loaded and at which the guest answers. Answers with it, and
+/// whether the hypervisor has set the guest's clock.
 async fn reachable(
     input: &ApplyInput<'_>,
     ports: &Ports<'_>,

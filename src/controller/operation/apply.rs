@@ -53,15 +53,6 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
     let epoch = job.claim(wanted.manifest_epoch).await?;
     let number = job.next_number(wanted.manifest_operation).await?;
     let twin = job.ledger.twin().await;
-    if !wanted.again {
-        let revision = NewRevision {
-            number,
-            content: wanted.content,
-            root_digest: wanted.root_digest,
-            summary: &wanted.details,
-        };
-        objects::write_revision(&job.ctx.client, &twin, &revision).await?;
-    }
     let operation = Operation {
         number,
         kind: OperationKind::Apply,
@@ -73,8 +64,17 @@ pub async fn begin(job: &Job<'_>, wanted: &Wanted<'_>) -> Result<ApplyReport, Er
         restore_name: None,
         summary: wanted.summary.clone(),
     };
-    let pending = wanted.pending.clone();
     let mode = choose_mode(job, &twin, PointMode::Auto, &dotless(&operation.snapshot_name)).await?;
+    if !wanted.again {
+        let revision = NewRevision {
+            number,
+            content: wanted.content,
+            root_digest: wanted.root_digest,
+            summary: &wanted.details,
+        };
+        objects::write_revision(&job.ctx.client, &twin, &revision).await?;
+    }
+    let pending = wanted.pending.clone();
     job.begin(operation.clone(), |status| status.pending_removal = pending)
         .await?;
     let source = Source {

@@ -234,7 +234,7 @@ impl Call<'_> {
         let failed = self.failed("revert to a point");
         let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
         let before = domain.get_xml_desc(flags).map_err(&failed)?;
-        let Err(error) = self.go_back(handle) else {
+        let Err(error) = self.go_back(handle, point) else {
             return Ok(());
         };
         if self.frozen_by(domain)?.is_some() {
@@ -244,13 +244,7 @@ impl Call<'_> {
             }
             Domain::define_xml(self.session.connect(), &before).map_err(&failed)?;
         }
-        Err(match error {
-            VmError::Failed { message, .. } => VmError::NotReverted {
-                point: point.to_owned(),
-                message,
-            },
-            other => other,
-        })
+        Err(error)
     }
 
     /// The point whose files the VM would write to: a revert to it was cut off.
@@ -273,27 +267,36 @@ impl Call<'_> {
         };
         tracing::warn!(vm = self.spec.name, point, "a revert was cut off, it is finished");
         match self.snapshot_handle(domain, &point)? {
-            Some(handle) => self.go_back(&handle),
+            Some(handle) => self.go_back(&handle, &point),
             None => Ok(()),
         }
     }
 
     /// Libvirt names the overlays of a revert by the second: a second revert in the same one is
     /// refused before anything happens, and works a second later.
-    fn go_back(&self, handle: &DomainSnapshot) -> Result<(), VmError> {
-        let failed = self.failed("revert to a point");
+    fn go_back(&self, handle: &DomainSnapshot, point: &str) -> Result<(), VmError> {
+        let revert = || handle.revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED);
         self.session.check()?;
-        let Err(error) = handle.revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED) else {
-            return Ok(());
-        };
-        if !error.message().contains("already exists") {
-            return Err(failed(error));
+        let mut result = revert();
+        if result
+            .as_ref()
+            .is_err_and(|e| e.message().contains("already exists"))
+        {
+            std::thread::sleep(Duration::from_millis(1100));
+            self.session.check()?;
+            result = revert();
         }
-        std::thread::sleep(Duration::from_millis(1100));
-        self.session.check()?;
-        handle
-            .revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED)
-            .map_err(failed)
+        result.map_err(|error| {
+            // Another job holds the domain: nothing was tried.
+            let busy = error.code() == ErrorNumber::OperationTimeout;
+            match self.failed("revert to a point")(error) {
+                VmError::Failed { message, .. } if !busy => VmError::NotReverted {
+                    point: point.to_owned(),
+                    message,
+                },
+                other => other,
+            }
+        })
     }
 
     /// Removes a point; what it holds is merged into its neighbours. Missing is success.
