@@ -12,7 +12,8 @@ use virt::sys;
 use super::super::{Point, VmError, VmFacts};
 use super::call::Call;
 use super::errors::optional;
-use super::read::{self, Kept, Snapshot};
+use super::read;
+use super::snapshot::{self, Kept, Snapshot};
 
 impl Call<'_> {
     /// `None` when the domain does not exist. Changes nothing.
@@ -114,7 +115,7 @@ impl Call<'_> {
         let failed = self.failed("list the points");
         let mut snapshots = Vec::new();
         for handle in domain.list_all_snapshots(0).map_err(&failed)? {
-            snapshots.push(read::snapshot(&handle.get_xml_desc(0).map_err(&failed)?)?);
+            snapshots.push(snapshot::read(&handle.get_xml_desc(0).map_err(&failed)?)?);
         }
         Ok(in_order(snapshots))
     }

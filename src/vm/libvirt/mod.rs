@@ -19,6 +19,7 @@ mod pki;
 mod points;
 mod read;
 mod seed;
+mod snapshot;
 mod storage;
 mod xml;
 

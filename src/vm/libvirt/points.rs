@@ -17,7 +17,8 @@ use super::super::{PointRequest, PointTaken, VmError, chain};
 use super::call::{Call, Pool};
 use super::errors::optional;
 use super::facts::mode_of;
-use super::read::{self, Disk, Medium, Owner, Snapshot};
+use super::read::{self, Disk, Medium, Owner};
+use super::snapshot::{self, Snapshot};
 use super::xml::{Element, element};
 
 /// A point about to be taken.
@@ -199,7 +200,7 @@ impl Call<'_> {
             return Ok(None);
         };
         let xml = handle.get_xml_desc(0).map_err(self.failed("look up a point"))?;
-        read::snapshot(&xml).map(Some)
+        snapshot::read(&xml).map(Some)
     }
 
     /// Goes back to a point. The guest does not run before its links are down and our mark is new.
