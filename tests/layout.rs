@@ -143,18 +143,6 @@ fn crates_depend_one_way() {
     }
 }
 
-/// Digests are over JSON with sorted keys. The feature `preserve_order` of serde_json, which pulls
-/// in indexmap, would change them all, whichever crate of the build enables it.
-#[test]
-fn nothing_in_the_lock_file_makes_json_keep_the_order_of_keys() {
-    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    let package = lock
-        .split("[[package]]")
-        .find(|p| p.contains("name = \"serde_json\""))
-        .unwrap();
-    assert!(!package.contains("indexmap"), "{package}");
-}
-
 #[test]
 fn files_and_functions_stay_readable() {
     let mut wrong = Vec::new();

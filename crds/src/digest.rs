@@ -8,6 +8,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::canonical::canonical_json;
+
 /// A blake3 digest. Equal digests mean equal bytes; a digest only triggers, decoded items decide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -33,7 +35,7 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// Digest of the canonical JSON of `value`; see [`canonical_json`].
+    /// Digest of the canonical JSON of `value`; see [`crate::canonical`].
     pub fn of_json<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
         canonical_json(value).map(|bytes| Self::of(&bytes))
     }
@@ -120,14 +122,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// JSON with keys in byte order and no white space: the bytes that digests are taken over.
-///
-/// Canonical because `serde_json::Map` is ordered as long as nobody in the tree enables its
-/// `preserve_order` feature; a test guards that.
-pub fn canonical_json<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&serde_json::to_value(value)?)
-}
-
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
@@ -183,12 +177,6 @@ impl JsonSchema for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn canonical_json_sorts_keys_whatever_the_order_they_were_written_in() {
-        let bytes = canonical_json(&serde_json::json!({"b": 1, "a": {"d": 2, "c": 3}})).unwrap();
-        assert_eq!(bytes, br#"{"a":{"c":3,"d":2},"b":1}"#);
-    }
 
     #[test]
     fn a_digest_reads_back_from_its_text_and_refuses_everything_else() {

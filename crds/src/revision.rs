@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, canonical_json};
+use crate::canonical::canonical_json;
+use crate::digest::Digest;
 use crate::digitaltwin::NotReplicated;
 use crate::item::container::Engine;
 use crate::item::unit::Account;

@@ -14,7 +14,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{PartDigest, canonical_json};
+use crate::canonical::canonical_json;
+use crate::digest::PartDigest;
 
 /// Version of the item schema that this build writes. Every version read once stays readable.
 pub const SCHEMA_VERSION: i32 = 1;

@@ -4,7 +4,7 @@
 // Tests may fail by panicking, also in what several of them share.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use safetytwin_crds::digest::canonical_json;
+use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::hoststate::HostStateSpec;
 use safetytwin_crds::item::{AiItem, ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::{decode_items, encode_parts};

@@ -134,13 +134,3 @@ fn every_list_of_conditions_is_a_map_by_type() {
     });
     assert_eq!(wrong, Vec::<String>::new());
 }
-
-/// Digests are over canonical JSON, whose keys are sorted because `serde_json::Map` is a tree; any
-/// crate of the build that enables the feature `preserve_order` would silently change them.
-#[test]
-fn keys_of_a_json_map_are_sorted() {
-    let map: serde_json::Map<String, Value> = [("b".to_owned(), json!(1)), ("a".to_owned(), json!(2))]
-        .into_iter()
-        .collect();
-    assert_eq!(serde_json::to_string(&map).unwrap(), r#"{"a":2,"b":1}"#);
-}

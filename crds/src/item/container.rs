@@ -193,7 +193,7 @@ pub struct Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::canonical_json;
+    use crate::canonical::canonical_json;
 
     #[test]
     fn content_of_an_agent_without_options_reads_and_is_written_as_it_was() {

@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::Stream;
-use safetytwin_crds::digest::canonical_json;
+use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::item::container::{ContainerItem, Engine};
 use safetytwin_crds::item::observed::ObservedContainer;
 use safetytwin_crds::item::unit::Account;

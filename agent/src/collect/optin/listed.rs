@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use safetytwin_crds::digest::canonical_json;
+use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::section::{Part, SectionError, encode_parts};
 use serde::{Serialize, Serializer};
 
