@@ -102,9 +102,6 @@ pub struct Cli {
 pub enum Command {
     /// Makes this machine a monitored host of a cluster that it is not a node of.
     Enroll(enroll::Args),
-    /// Answers questions about processes on standard input; started by the agent itself.
-    #[command(hide = true)]
-    PtraceHelper,
 }
 
 /// Formats for programs.

@@ -10,12 +10,17 @@ pub mod facts;
 mod reach;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+
+/// Room for what procfs says, whose files have no size, and for the end of any other file.
+const CHUNK: usize = 4096;
+/// Longest record that is read in one piece.
+const RECORD: usize = 16 * 1024;
 
 /// A file of the host that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +176,8 @@ impl HostRoot {
         })
     }
 
-    fn open_dir(&self, dir: &str) -> Result<OwnedFd, ReadError> {
+    /// A directory, which may be reached through links inside the prefix.
+    pub fn open_dir(&self, dir: &str) -> Result<OwnedFd, ReadError> {
         let relative = match dir.trim_start_matches('/') {
             "" => Path::new("."),
             relative => Path::new(relative),
@@ -212,7 +218,7 @@ fn open(
         flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY
     };
     openat2(base, path, flags, Mode::empty(), resolve).map_err(|error| {
-        if error == rustix::io::Errno::LOOP {
+        if error == Errno::LOOP {
             ReadError::SymbolicLink(shown.into())
         } else {
             ReadError::Open {
@@ -232,18 +238,41 @@ fn read_regular(file: OwnedFd, path: &Path, limit: u64) -> Result<Vec<u8>, ReadE
     if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(ReadError::NotRegular(path.into()));
     }
-    let mut bytes = Vec::new();
-    File::from(file)
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(fail)?;
-    if bytes.len() as u64 > limit {
-        return Err(ReadError::TooLarge {
-            path: path.into(),
-            limit,
-        });
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0) + CHUNK);
+    loop {
+        bytes.reserve(CHUNK);
+        match rustix::io::read(&file, spare_capacity(&mut bytes)) {
+            Ok(0) => return Ok(bytes),
+            Ok(_) if bytes.len() as u64 > limit => {
+                return Err(ReadError::TooLarge {
+                    path: path.into(),
+                    limit,
+                });
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(fail(error.into())),
+        }
     }
-    Ok(bytes)
+}
+
+/// A file that the kernel makes in one piece when it is asked for it (procfs, control groups), by its path below `dir`:
+/// one read has all of it, and asking for more would have it made again.
+///
+/// # Errors
+/// It cannot be opened or read, or has [`RECORD`] bytes or more.
+pub fn read_record(dir: impl AsFd, path: &Path) -> rustix::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
+    let mut bytes = Vec::with_capacity(RECORD);
+    loop {
+        match rustix::io::read(&file, spare_capacity(&mut bytes)) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+            Ok(_) if bytes.len() >= RECORD => return Err(Errno::FBIG),
+            Ok(_) => return Ok(bytes),
+        }
+    }
 }
 
 #[cfg(test)]

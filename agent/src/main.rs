@@ -24,12 +24,11 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
+    if let Some(proc) = helper::asked_for(std::env::args_os()) {
+        return helper::serve(&proc).context("failed to serve the agent");
+    }
     let mut cli = Cli::parse();
-    let enrolment = match cli.command.take() {
-        Some(Command::PtraceHelper) => return helper::serve(&cli.proc).context("failed to serve the agent"),
-        Some(Command::Enroll(args)) => Some(args),
-        None => None,
-    };
+    let enrolment = cli.command.take().map(|Command::Enroll(args)| args);
     if cli.print_privileges {
         return print_privileges(&cli);
     }

@@ -260,9 +260,9 @@ impl Part {
     }
 }
 
-/// zstd (level 3) and base64 of `bytes`.
+/// zstd (level 3) and base64 of `bytes`. At once: a stream of unknown length takes 4 MiB of tables for any part.
 pub fn compress(bytes: &[u8]) -> Result<String, SectionError> {
-    zstd::encode_all(bytes, 3)
+    zstd::bulk::compress(bytes, 3)
         .map(|packed| STANDARD.encode(packed))
         .map_err(|_| SectionError::Compression)
 }

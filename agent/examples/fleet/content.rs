@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::Rng;
 use safetytwin_agent::collect::board::Board;
-use safetytwin_agent::collect::{Collected, Content};
+use safetytwin_agent::collect::{Collected, Content, shared};
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::hoststate::{Load, MachineSummary};
 use safetytwin_crds::item::container::{ContainerItem, Engine};
@@ -74,7 +74,7 @@ impl Host {
             board,
             "containers",
             SectionName::Containers,
-            Content::Containers((0..containers).filter_map(container).collect()),
+            Content::Containers(shared((0..containers).filter_map(container))),
         );
         let processes: Vec<ProcessItem> = (0..processes).map(process).collect();
         let observed = processes
@@ -93,7 +93,7 @@ impl Host {
             processes: observed.collect(),
             ..Observed::default()
         };
-        let content = Content::Processes(processes);
+        let content = Content::Processes(shared(processes));
         self.post_observed(board, "processes", SectionName::Processes, content, observed);
         let (item, summary) = machine();
         let item = Box::new(item);
@@ -152,7 +152,7 @@ impl Host {
         let content = Content::Units {
             services: i32::try_from(self.units.len()).unwrap_or(i32::MAX),
             failed: 1,
-            items: self.units.clone(),
+            items: shared(self.units.iter().cloned()),
         };
         self.post_observed(board, "units", SectionName::Units, content, observed);
     }

@@ -38,18 +38,19 @@ impl Encoded {
         }
         let parts = match name {
             SectionName::Units => {
-                let mut items: Vec<&UnitItem> = of.iter().flat_map(|source| units(source)).collect();
+                let mut items: Vec<&Arc<UnitItem>> = of.iter().flat_map(|source| units(source)).collect();
                 items.sort_by(|a, b| a.name.cmp(&b.name));
                 (count(items.len()), encode_parts(&items))
             }
             SectionName::Containers => {
-                let mut items: Vec<&ContainerItem> =
+                let mut items: Vec<&Arc<ContainerItem>> =
                     of.iter().flat_map(|source| containers(source)).collect();
                 items.sort_by_cached_key(|container| container.id());
                 (count(items.len()), encode_parts(&items))
             }
             SectionName::Processes => {
-                let mut items: Vec<&ProcessItem> = of.iter().flat_map(|source| processes(source)).collect();
+                let mut items: Vec<&Arc<ProcessItem>> =
+                    of.iter().flat_map(|source| processes(source)).collect();
                 items.sort_by(|a, b| a.key.cmp(&b.key));
                 (count(items.len()), encode_parts(&items))
             }
@@ -76,7 +77,7 @@ pub fn count(items: usize) -> i32 {
 }
 
 /// The units in this content.
-pub fn units(content: &Content) -> &[UnitItem] {
+pub fn units(content: &Content) -> &[Arc<UnitItem>] {
     match content {
         Content::Units { items, .. } => items,
         _ => &[],
@@ -84,7 +85,7 @@ pub fn units(content: &Content) -> &[UnitItem] {
 }
 
 /// The containers in this content.
-pub fn containers(content: &Content) -> &[ContainerItem] {
+pub fn containers(content: &Content) -> &[Arc<ContainerItem>] {
     match content {
         Content::Containers(items) => items,
         _ => &[],
@@ -92,7 +93,7 @@ pub fn containers(content: &Content) -> &[ContainerItem] {
 }
 
 /// The processes in this content.
-pub fn processes(content: &Content) -> &[ProcessItem] {
+pub fn processes(content: &Content) -> &[Arc<ProcessItem>] {
     match content {
         Content::Processes(items) => items,
         _ => &[],

@@ -241,9 +241,18 @@ fn no_surer_than(sections: &[AssembledSection]) -> (SectionState, Vec<String>) {
 /// The AI runtimes among units, containers and processes.
 fn runtimes(sources: &[Source]) -> encode::Parts {
     let found: Vec<AiItem> = ai::recognise(
-        sources.iter().flat_map(|source| encode::units(source)),
-        sources.iter().flat_map(|source| encode::containers(source)),
-        sources.iter().flat_map(|source| encode::processes(source)),
+        sources
+            .iter()
+            .flat_map(|source| encode::units(source))
+            .map(|item| &**item),
+        sources
+            .iter()
+            .flat_map(|source| encode::containers(source))
+            .map(|item| &**item),
+        sources
+            .iter()
+            .flat_map(|source| encode::processes(source))
+            .map(|item| &**item),
     );
     (encode::count(found.len()), encode_parts(&found))
 }

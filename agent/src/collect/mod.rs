@@ -30,6 +30,7 @@ pub mod units;
 pub mod watch;
 pub mod watchdog;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,22 +63,23 @@ impl Collected {
     }
 }
 
-/// Items of one kind. Several collectors may feed one section: their items are merged.
+/// Items of one kind. Several collectors may feed one section: their items are merged. Who keeps an item that stayed
+/// as it was hands over the same allocation: it is neither copied, nor compared, nor encoded again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Content {
     /// Units, and the two numbers that the head shows.
     Units {
         /// The units, any order.
-        items: Vec<UnitItem>,
+        items: Vec<Arc<UnitItem>>,
         /// Services that are loaded and not inactive, as `systemctl list-units` shows them.
         services: i32,
         /// Units in state failed.
         failed: i32,
     },
     /// Containers, any order.
-    Containers(Vec<ContainerItem>),
+    Containers(Vec<Arc<ContainerItem>>),
     /// Independent processes, any order.
-    Processes(Vec<ProcessItem>),
+    Processes(Vec<Arc<ProcessItem>>),
     /// The machine and its summary for the head.
     Machine {
         /// The item.
@@ -89,6 +91,11 @@ pub enum Content {
     Load(Load),
     /// Items of an opt-in section, which one collector feeds.
     Listed(#[serde(skip)] optin::Listed),
+}
+
+/// Items as [`Content`] takes them.
+pub fn shared<T>(items: impl IntoIterator<Item = T>) -> Vec<Arc<T>> {
+    items.into_iter().map(Arc::new).collect()
 }
 
 /// How thoroughly to look.

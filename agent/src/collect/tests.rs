@@ -140,7 +140,9 @@ fn million(_: &AtomicBool) -> Option<Content> {
         )
         .unwrap()
     };
-    Some(Content::Processes(vec![item; 1_000_000]))
+    Some(Content::Processes(
+        std::iter::repeat_n(Arc::new(item), 1_000_000).collect(),
+    ))
 }
 
 #[test]

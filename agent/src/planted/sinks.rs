@@ -59,7 +59,7 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
         ..Observed::default()
     };
     let units = Content::Units {
-        items,
+        items: crate::collect::shared(items),
         services: 0,
         failed: 0,
     };
@@ -80,7 +80,7 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
     post(
         "containers",
         SectionName::Containers,
-        Content::Containers(containers),
+        Content::Containers(crate::collect::shared(containers)),
     );
     post(
         "processes",

@@ -104,6 +104,7 @@ mod tests {
     /// What of the unit says what the service may do; the rest says when and how it runs.
     fn restrictions() -> Vec<&'static str> {
         let ordinary = [
+            "Environment",
             "EnvironmentFile",
             "ExecStart",
             "Restart",

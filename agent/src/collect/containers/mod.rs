@@ -18,6 +18,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -104,7 +105,7 @@ impl Collector for Containers {
         for source in &mut self.sources {
             source.look(bus, root, &mut gaps).await;
             for (item, seen) in source.known() {
-                items.push(item.clone());
+                items.push(Arc::clone(item));
                 observed.push(seen.clone());
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bollard::errors::Error;
@@ -67,7 +68,7 @@ pub(super) struct Source {
 struct Kept {
     /// Its row in the list, without what moves by itself.
     row: ContainerSummary,
-    seen: Result<(ContainerItem, ObservedContainer), String>,
+    seen: Result<(Arc<ContainerItem>, ObservedContainer), String>,
 }
 
 /// The row of a container without the time that it has been up; its health stays.
@@ -141,7 +142,7 @@ impl Source {
     }
 
     /// What it listed last; nothing when it does not run.
-    pub fn known(&self) -> impl Iterator<Item = &(ContainerItem, ObservedContainer)> {
+    pub fn known(&self) -> impl Iterator<Item = &(Arc<ContainerItem>, ObservedContainer)> {
         self.known.values().filter_map(|kept| kept.seen.as_ref().ok())
     }
 
@@ -321,7 +322,7 @@ impl Source {
         id: &str,
         others: &Others,
         images: &mut BTreeMap<String, Option<ImageInspect>>,
-    ) -> Result<Result<Option<(ContainerItem, ObservedContainer)>, String>, CollectError> {
+    ) -> Result<Result<Option<(Arc<ContainerItem>, ObservedContainer)>, String>, CollectError> {
         let inspected = client
             .inspect_container(id, None::<InspectContainerOptions>)
             .await;
@@ -354,7 +355,7 @@ impl Source {
         };
         Ok(item::container(seen).and_then(bounded).map(|item| {
             let observed = item::observed(&item, &details);
-            Some((item, observed))
+            Some((Arc::new(item), observed))
         }))
     }
 }

@@ -7,8 +7,8 @@ use safetytwin_crds::item::observed::UnitUsage;
 use safetytwin_crds::names::printable;
 
 use crate::collect::steady::Steady;
-use crate::hostroot::HostRoot;
 use crate::hostroot::entries::Kind;
+use crate::hostroot::{HostRoot, read_record};
 
 /// Below the host's root, not in this process's sysfs: a pod sees only its own groups there.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -72,9 +72,10 @@ fn is_container(name: &str) -> bool {
 }
 
 fn of(root: &HostRoot, name: String, dir: &str, steady: &mut Steady) -> UnitUsage {
+    let group = root.open_dir(dir).ok();
     // Absent without the controller; a service that ends meanwhile has nothing to say.
     let read = |file: &str| {
-        let bytes = root.read(&format!("{dir}/{file}"), LIMIT).ok()?;
+        let bytes = read_record(group.as_ref()?, file.as_ref()).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();

@@ -1,19 +1,30 @@
 //! The helper process of level full: the only one that keeps CAP_SYS_PTRACE.
 //!
-//! `twin-agent ptrace-helper` is started once by the agent, speaks over its standard input and
+//! `twin-agent ptrace-helper PROC` is started once by the agent, speaks over its standard input and
 //! output, and answers four questions about a pid: where `exe` and `cwd` lead, whether that `exe` is
 //! no file of the host, and which sockets it has open. It opens no file of a process, so neither
 //! `environ` nor `mem`; only links and the directory of file descriptors are read. One request per
 //! line: `exe PID`, `cwd PID`, `elsewhere PID`, `sockets PID`; one answer per line: `= HEX` or
 //! `! REASON`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+/// What the agent starts its helper with, before the procfs that it is to look into.
+const COMMAND: &str = "ptrace-helper";
+
+/// The procfs that a helper is to look into, if this process was started as one: told from the bare arguments, before
+/// the command line of the agent costs the helper memory.
+pub fn asked_for(arguments: impl IntoIterator<Item = OsString>) -> Option<PathBuf> {
+    let mut arguments = arguments.into_iter().skip(1);
+    let (command, proc) = (arguments.next()?, arguments.next()?);
+    (command == OsStr::new(COMMAND) && arguments.next().is_none()).then(|| proc.into())
+}
 
 /// Answers requests until standard input ends.
 pub fn serve(proc: &Path) -> std::io::Result<()> {
@@ -108,8 +119,7 @@ impl Helper {
     /// Starts this program again as the helper. Do so before [`drop_ptrace`].
     pub fn start(proc: &Path) -> std::io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
-            .arg("ptrace-helper")
-            .arg("--proc")
+            .arg(COMMAND)
             .arg(proc)
             .env_clear()
             .stdin(Stdio::piped())
@@ -226,6 +236,24 @@ mod tests {
         symlink(at("root"), at("1/root")).unwrap();
         assert_eq!((asked("5"), asked("6")), (Ok(b"0".to_vec()), Ok(b"1".to_vec())));
         assert!(asked("7").is_err(), "it is gone");
+    }
+
+    #[test]
+    fn a_helper_is_started_by_its_two_arguments_and_nothing_else() {
+        let asked = |line: &str| asked_for(line.split_whitespace().map(OsString::from));
+        assert_eq!(
+            asked("twin-agent ptrace-helper /host/proc"),
+            Some("/host/proc".into())
+        );
+        for line in [
+            "",
+            "twin-agent",
+            "twin-agent ptrace-helper",
+            "twin-agent --level full",
+            "a ptrace-helper b c",
+        ] {
+            assert_eq!(asked(line), None, "{line}");
+        }
     }
 
     #[test]

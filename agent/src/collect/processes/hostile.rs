@@ -50,7 +50,7 @@ impl Running {
     fn item(&self) -> ProcessItem {
         let mut scanner = tests::scanner();
         let candidate = scanner.candidate(&self.stat(), &Accounts::default());
-        candidate.unwrap().1.item
+        ProcessItem::clone(&candidate.unwrap().1.item)
     }
 }
 

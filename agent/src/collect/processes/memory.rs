@@ -5,6 +5,7 @@
 //! directory, an executable that was replaced) shows when what was read is too old.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use safetytwin_crds::item::ProcessItem;
@@ -20,11 +21,11 @@ const NOT_TOLD: Duration = Duration::from_secs(60);
 /// Pid and start time: one process, also when its pid is used again.
 pub type Id = (i32, u64);
 
-/// A process as an item without ordinal, and its identity without one.
+/// A process as an item, and its identity without ordinal.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The item; key and ordinal are still to be given.
-    pub item: ProcessItem,
+    /// The item, with key and ordinal as it had them last.
+    pub item: Arc<ProcessItem>,
     /// What it is called without its ordinal.
     pub base: String,
 }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::collect::Content;
 
-    fn items(executables: &[&str]) -> Vec<ProcessItem> {
+    fn items(executables: &[&str]) -> Vec<std::sync::Arc<ProcessItem>> {
         let fakes: Vec<Fake> = executables
             .iter()
             .map(|path| {
@@ -114,13 +114,16 @@ mod tests {
             "/home/x/redis-server",
             "/usr/bin/redis-server (deleted)",
         ]);
-        let mut found: Vec<String> = packages.of(&root, items.iter()).into_values().collect();
+        let mut found: Vec<String> = packages
+            .of(&root, items.iter().map(|item| &**item))
+            .into_values()
+            .collect();
         found.sort();
         assert_eq!(found, ["coreutils", "redis"]);
         // It is installed later.
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(info.join("mine.list"), "/usr/bin/mine\n").unwrap();
-        assert_eq!(packages.of(&root, items.iter()).len(), 3);
+        assert_eq!(packages.of(&root, items.iter().map(|item| &**item)).len(), 3);
     }
 
     #[test]
@@ -128,6 +131,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = HostRoot::new(dir.path(), "/proc", "/sys");
         let items = items(&["/usr/bin/sleep"]);
-        assert!(Packages::default().of(&root, items.iter()).is_empty());
+        assert!(
+            Packages::default()
+                .of(&root, items.iter().map(|item| &**item))
+                .is_empty()
+        );
     }
 }

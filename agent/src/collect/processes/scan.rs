@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use safetytwin_crds::item::observed::ObservedProcess;
@@ -38,7 +39,7 @@ pub struct Scan {
 
 /// A process that is published.
 pub struct Listed {
-    pub item: ProcessItem,
+    pub item: Arc<ProcessItem>,
     /// Who it was last.
     pid: i32,
     /// Since when nobody is.
@@ -112,7 +113,7 @@ impl Scanner {
             let gap = format!("over its size budget: {left_out} processes were left out");
             scan.collected.gaps.push(gap);
         }
-        let items = self.listed.values().map(|listed| &listed.item);
+        let items = self.listed.values().map(|listed| &*listed.item);
         let mut packages = self.packages.of(&self.root, items);
         for process in &mut scan.collected.observed.processes {
             process.package = packages.remove(&process.key);
@@ -153,6 +154,8 @@ impl Scanner {
         }
         let item = self.read(stat, accounts)?;
         let base = key(&item, 0);
+        let key = base.clone();
+        let item = Arc::new(ProcessItem { key, ..item });
         let known = Known { item, base };
         self.memory.keep(stat, &known);
         Some((stat.clone(), known))
@@ -234,13 +237,9 @@ impl Scanner {
         let mut present = HashSet::new();
         // Those that differ in a secret alone keep their ordinals when one of them restarts.
         candidates.sort_by(|(_, a), (_, b)| a.item.argv.cmp(&b.item.argv));
-        for (stat, Known { mut item, base }) in candidates {
-            let ordinal = ordinals.entry(base.clone()).or_insert(0);
-            item.ordinal = *ordinal;
-            item.key = match *ordinal {
-                0 => base.clone(),
-                ordinal => key(&item, ordinal),
-            };
+        for (stat, known_as) in candidates {
+            let ordinal = ordinals.entry(known_as.base.clone()).or_insert(0);
+            let Known { item, base } = self.numbered(&stat, known_as, *ordinal);
             *ordinal += 1;
             let age = Duration::from_millis(uptime.saturating_sub(stat.start * 1000 / TICKS));
             let since = match self.known.get(&id(&stat)) {
@@ -263,7 +262,11 @@ impl Scanner {
         }
         self.forget(all, known, &present, now, news);
         observed.sort_by(|a, b| a.key.cmp(&b.key));
-        let items = self.listed.values().map(|listed| listed.item.clone()).collect();
+        let items = self
+            .listed
+            .values()
+            .map(|listed| Arc::clone(&listed.item))
+            .collect();
         let collected = Collected {
             content: Content::Processes(items),
             gaps: Vec::new(),
@@ -273,6 +276,23 @@ impl Scanner {
             },
         };
         Scan { collected, young }
+    }
+
+    /// The process as it is called when it is number `ordinal` of those that are equal; remembered as such.
+    fn numbered(&mut self, stat: &Stat, known: Known, ordinal: u32) -> Known {
+        if known.item.ordinal == ordinal {
+            return known;
+        }
+        let mut item = ProcessItem::clone(&known.item);
+        item.ordinal = ordinal;
+        item.key = match ordinal {
+            0 => known.base.clone(),
+            ordinal => key(&item, ordinal),
+        };
+        let item = Arc::new(item);
+        let known = Known { item, ..known };
+        self.memory.keep(stat, &known);
+        known
     }
 
     fn observe(&mut self, stat: &Stat, key: &str) -> ObservedProcess {

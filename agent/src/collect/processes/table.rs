@@ -1,12 +1,19 @@
 //! The process table, read raw from procfs, and which processes are on their own.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::hostroot::read_plain;
+use rustix::fs::{Dir, Mode, OFlags};
+
+use crate::hostroot::read_record;
 
 /// Kernel thread (`PF_KTHREAD`, include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// How many fields after the name are of interest.
+const FIELDS: usize = 22;
 
 /// What `stat` says of a process (proc_pid_stat(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +49,12 @@ impl Stat {
             .parse()
             .ok()?;
         let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let mut fields = [""; FIELDS];
+        let words = rest.split_ascii_whitespace();
+        fields
+            .iter_mut()
+            .zip(words)
+            .for_each(|(field, word)| *field = word);
         let flags: u64 = fields.get(6)?.parse().ok()?;
         let number = |at: usize| {
             fields
@@ -66,15 +78,22 @@ impl Stat {
 
 /// All processes there are; those that vanish meanwhile are left out.
 pub fn read(proc: &Path) -> std::io::Result<Vec<Stat>> {
+    let dir = rustix::fs::open(
+        proc,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(proc)? {
-        let name = entry?.file_name();
-        let numeric = name
-            .to_str()
-            .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-        if numeric {
-            let bytes = read_plain(&proc.join(&name).join("stat"), 64 * 1024);
-            all.extend(bytes.ok().and_then(|b| Stat::parse(&b)));
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name.iter().all(u8::is_ascii_digit) {
+            let stat = Path::new(OsStr::from_bytes(name)).join("stat");
+            all.extend(
+                read_record(&dir, &stat)
+                    .ok()
+                    .and_then(|bytes| Stat::parse(&bytes)),
+            );
         }
     }
     Ok(all)

@@ -68,7 +68,13 @@ pub(super) fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
         unknown: Vec::new(),
     };
     let base = scan::key(&item, 0);
-    (stat, Known { item, base })
+    (
+        stat,
+        Known {
+            item: Arc::new(item),
+            base,
+        },
+    )
 }
 
 fn step(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant) -> usize {
@@ -196,7 +202,7 @@ pub(crate) mod planted {
     /// Their identities.
     pub fn keys(fakes: &[Fake], redactor: &Redactor) -> Vec<String> {
         match collected(fakes, redactor).content {
-            Content::Processes(items) => items.into_iter().map(|item| item.key).collect(),
+            Content::Processes(items) => items.iter().map(|item| item.key.clone()).collect(),
             _ => unreachable!(),
         }
     }

@@ -6,7 +6,8 @@
 //! /etc/service/NAME/supervise/status  20 bytes of runsv's     ─▶ Up, Down; pid (observed)
 //! ```
 //! They join the section `units`, so that a twin runs them as services of its systemd. A host
-//! without runit costs one stat a minute and has no such section. Invariants: nothing is opened but
+//! without runit costs one stat a minute and has no such section. inotify tells of new services, and of
+//! each state that a runsv writes. Invariants: nothing is opened but
 //! regular files, never a FIFO of runsv's; no text of a script is published, only its digest.
 
 mod item;
@@ -15,6 +16,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,10 +24,12 @@ use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::item::{Observed, RunClass, UnitItem};
 use safetytwin_crds::names::printable;
 use safetytwin_crds::section::SectionName;
+use tokio::time::sleep;
 
 use self::item::Script;
 use self::status::{State, Status};
-use super::{CollectError, Collected, Collector, Content, Scope};
+use super::watch::Watch;
+use super::{CollectError, Collected, Collector, Content, Scope, shared};
 use crate::hostroot::entries::Kind;
 use crate::hostroot::{HostRoot, ReadError, read_plain};
 use crate::redact::Redactor;
@@ -37,8 +41,11 @@ const DIRECTORIES: [&str; 2] = ["/etc/service", "/etc/runit/runsvdir/current"];
 const SERVICES: usize = 1000;
 /// Longest script that is read.
 const SCRIPT: u64 = 64 * 1024;
+const AUDIT: Duration = Duration::from_secs(60);
+/// Where no directory can be watched.
 const SCAN: Duration = Duration::from_secs(10);
-const WITHOUT_RUNIT: Duration = Duration::from_secs(60);
+/// A runsv that takes a service up writes several files.
+const BURST: Duration = Duration::from_millis(100);
 
 /// The collector.
 pub struct Runit {
@@ -46,7 +53,11 @@ pub struct Runit {
     redactor: Redactor,
     /// The directory of services, while there is one.
     directory: Option<&'static str>,
+    watch: Option<Watch>,
 }
+
+/// Whether any runsv runs.
+type Runsv<'a> = &'a dyn Fn() -> bool;
 
 /// A service, and what changes by itself.
 type Seen = (UnitItem, ObservedUnit);
@@ -55,6 +66,12 @@ type Seen = (UnitItem, ObservedUnit);
 pub fn is_init(root: &HostRoot) -> bool {
     let name = read_plain(&root.proc().join("1/comm"), 64);
     name.is_ok_and(|name| name.trim_ascii_end() == b"runit")
+}
+
+/// Files of a service, or of its supervise directory, that say something when they change: not those that runsv
+/// renames to `status`, `stat` and `pid`, nor these two, which repeat it.
+fn matters(name: &[u8]) -> bool {
+    !name.ends_with(b".new") && name != b"stat" && name != b"pid"
 }
 
 /// Whether there is no such file, also because what should hold it is no directory.
@@ -80,12 +97,35 @@ impl Runit {
             root,
             redactor,
             directory: None,
+            watch: None,
+        }
+    }
+
+    /// Watches what is there before it is looked at: what is written meanwhile is told.
+    fn follow(&mut self, directory: Option<&str>) {
+        let Some(directory) = directory else {
+            self.watch = None;
+            return;
+        };
+        if self.watch.is_none() {
+            self.watch = Watch::new(matters).ok();
+        }
+        let names = self.root.list(directory).unwrap_or_default();
+        let names = names.iter().filter_map(|name| name.to_str());
+        let services = names.map(|name| format!("{directory}/{name}"));
+        let below = services.flat_map(|service| [format!("{service}/supervise"), service]);
+        let all: Vec<String> = std::iter::once(directory.to_owned()).chain(below).collect();
+        if let Some(watch) = &mut self.watch {
+            watch.follow(&self.root, all.iter().map(String::as_str));
         }
     }
 
     /// All services; `gaps` gets those that could not be read.
     fn services(&self, directory: &str, gaps: &mut Vec<String>) -> Result<Vec<Seen>, ReadError> {
         let entries = self.root.entries(directory)?.unwrap_or_default();
+        // One look through all processes, and only where it matters.
+        let found = OnceCell::new();
+        let runsv = || *found.get_or_init(|| self.root.has_process(b"runsv"));
         let mut seen = Vec::new();
         for (name, kind) in entries.names {
             let hidden = name.as_encoded_bytes().starts_with(b".");
@@ -97,7 +137,7 @@ impl Runit {
                 break;
             }
             let service = name.to_str().ok_or_else(|| "its name is no text".to_owned());
-            match service.and_then(|name| self.service(directory, name)) {
+            match service.and_then(|name| self.service(directory, name, &runsv)) {
                 Ok(found) => seen.extend(found),
                 Err(why) => {
                     let name = printable(&name.to_string_lossy(), 64);
@@ -109,7 +149,7 @@ impl Runit {
     }
 
     /// One service; none when its directory has no `run`, which runsv would not start either.
-    fn service(&self, directory: &str, name: &str) -> Result<Option<Seen>, String> {
+    fn service(&self, directory: &str, name: &str, runsv: Runsv<'_>) -> Result<Option<Seen>, String> {
         let path = format!("{directory}/{name}");
         let script = match self.root.read(&format!("{path}/run"), SCRIPT) {
             Ok(bytes) => Some(bytes),
@@ -118,7 +158,7 @@ impl Runit {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        let status = self.status(&path)?;
+        let status = self.status(&path, runsv)?;
         let script = Script {
             directory: &path,
             name,
@@ -141,7 +181,7 @@ impl Runit {
     }
 
     /// What runsv wrote last; none when no runsv has taken the service up yet.
-    fn status(&self, path: &str) -> Result<Option<Status>, String> {
+    fn status(&self, path: &str, runsv: Runsv<'_>) -> Result<Option<Status>, String> {
         match self.root.read(&format!("{path}/supervise/status"), 64) {
             Ok(bytes) => Status::parse(&bytes).map(Some),
             Err(error) if error.is_not_found() => {
@@ -150,7 +190,7 @@ impl Runit {
                 let supervise = format!("{path}/supervise");
                 let link = self.root.read_link_below(path, "supervise".as_ref());
                 match link.filter(|_| self.root.modified(&supervise).is_none()) {
-                    Some(_) if self.root.has_process(b"runsv") => Err("its state is out of sight".to_owned()),
+                    Some(_) if runsv() => Err("its state is out of sight".to_owned()),
                     _ => Ok(None),
                 }
             }
@@ -183,9 +223,17 @@ impl Collector for Runit {
 
     fn audit_interval(&self) -> Duration {
         match self.directory {
-            Some(_) => SCAN,
-            None => WITHOUT_RUNIT,
+            Some(_) if self.watch.is_none() => SCAN,
+            _ => AUDIT,
         }
+    }
+
+    async fn changed(&mut self) {
+        match &self.watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
+        }
+        sleep(BURST).await;
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
@@ -194,6 +242,7 @@ impl Collector for Runit {
         // One that was there and went takes its services with it.
         self.directory = there.or(self.directory);
         let mut gaps = Vec::new();
+        self.follow(there);
         let seen = match there {
             Some(directory) => self.services(directory, &mut gaps)?,
             None => Vec::new(),
@@ -205,7 +254,7 @@ impl Collector for Runit {
             content: Content::Units {
                 services: i32::try_from(up).unwrap_or(i32::MAX),
                 failed: 0,
-                items,
+                items: shared(items),
             },
             gaps,
             observed: Observed {

@@ -3,6 +3,9 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::time::timeout;
 
 use super::*;
 use crate::assemble::Assembler;
@@ -51,7 +54,7 @@ impl Host {
     }
 }
 
-async fn look(runit: &mut Runit) -> (Vec<UnitItem>, Vec<String>) {
+async fn look(runit: &mut Runit) -> (Vec<Arc<UnitItem>>, Vec<String>) {
     let collected = runit.collect(Scope::Audit).await.unwrap();
     let Content::Units { items, .. } = collected.content else {
         panic!("no units");
@@ -91,6 +94,30 @@ async fn a_service_is_up_only_while_a_runsv_sees_to_it() {
     assert_eq!(run().await, RunClass::Up, "between two runs");
     host.status("web", 0, b'd', 0);
     assert_eq!(run().await, RunClass::Down);
+}
+
+#[tokio::test]
+async fn a_state_that_a_runsv_writes_and_a_new_service_are_told() {
+    let host = Host::new();
+    host.service("web", "#!/bin/sh\nexec /usr/bin/web\n");
+    let mut runit = host.collector();
+    look(&mut runit).await;
+    let told = async |runit: &mut Runit| timeout(Duration::from_secs(5), runit.changed()).await.is_ok();
+    // As runsv does it (runsv.c: update_status).
+    host.status("web", 50, b'u', 1);
+    let supervise = host.path("web").join("supervise");
+    std::fs::rename(supervise.join("status"), supervise.join("status.new")).unwrap();
+    runit.watch.as_ref().unwrap().read();
+    std::fs::rename(supervise.join("status.new"), supervise.join("status")).unwrap();
+    assert!(told(&mut runit).await, "a state");
+    host.service("new", "#!/bin/sh\nexec /usr/bin/new\n");
+    assert!(told(&mut runit).await, "a service");
+    assert_eq!(look(&mut runit).await.0.len(), 2);
+    std::fs::write(host.path("new/down"), "").unwrap();
+    assert!(told(&mut runit).await, "a file of a service that was new");
+    std::fs::write(supervise.join("status.new"), "").unwrap();
+    let quiet = timeout(Duration::from_millis(300), runit.changed()).await;
+    assert!(quiet.is_err(), "half a state says nothing");
 }
 
 #[tokio::test]
@@ -227,7 +254,7 @@ async fn a_host_without_runit_is_as_if_there_were_no_such_collector() {
     );
     let gone = || Err(CollectError::Unavailable("no bus".into()));
     assert_eq!(section(&mut runit, gone()).await, (None, "Unavailable".into(), 0));
-    assert_eq!(runit.audit_interval(), WITHOUT_RUNIT);
+    assert_eq!(runit.audit_interval(), AUDIT);
 }
 
 #[tokio::test]

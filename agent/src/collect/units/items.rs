@@ -27,7 +27,7 @@ use crate::redact::Redactor;
 pub struct Items {
     cleaner: Cleaner,
     /// By the name on the host; and whether the unit was loaded.
-    published: BTreeMap<String, (bool, UnitItem)>,
+    published: BTreeMap<String, (bool, Arc<UnitItem>)>,
     debounce: Debounce,
     arrivals: Arrivals,
     /// What the files said of each unit when they were loaded last.
@@ -135,7 +135,7 @@ impl Items {
         manager: &Map,
         accounts: &Accounts,
         now: Instant,
-    ) -> (bool, UnitItem) {
+    ) -> (bool, Arc<UnitItem>) {
         let name = facts.name.as_str();
         let before = self.published.get(name);
         let run_before = before.map(|(_, item)| item.run);
@@ -153,13 +153,13 @@ impl Items {
             _ => runclass::class(active, facts.nature(), run_before),
         };
         let run = self.debounce.settle(name, run, run_before, now);
-        match kept {
+        let (live, item) = match kept {
             Some((_, item)) => {
                 let mut item = UnitItem {
                     run,
                     enablement: facts.enablement().to_owned(),
                     preset: facts.preset.to_owned(),
-                    ..item.clone()
+                    ..UnitItem::clone(item)
                 };
                 let links = ["WantedBy", "RequiredBy", "UpheldBy"];
                 item.dependencies
@@ -171,6 +171,10 @@ impl Items {
                 facts.live.is_some(),
                 facts.item(run, manager, accounts, &mut self.cleaner),
             ),
+        };
+        match before {
+            Some((_, before)) if **before == item => (live, Arc::clone(before)),
+            _ => (live, Arc::new(item)),
         }
     }
 
@@ -180,7 +184,11 @@ impl Items {
             i32::try_from(count).unwrap_or(i32::MAX)
         };
         Content::Units {
-            items: self.published.values().map(|(_, item)| item.clone()).collect(),
+            items: self
+                .published
+                .values()
+                .map(|(_, item)| Arc::clone(item))
+                .collect(),
             // As `systemctl list-units` counts: one that has ended stays known until the next audit.
             services: count(&|name, live| {
                 name.ends_with(".service") && live.load_state == "loaded" && live.active_state != "inactive"

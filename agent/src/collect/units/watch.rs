@@ -4,12 +4,16 @@
 use super::listing::UNIT_DIRS;
 use super::presets::PRESET_DIRS;
 
+/// Where the kubelet writes the weights of its pods anew every minute; no pod is a unit of the host's.
+const OF_PODS: &str = "/run/systemd/transient/kubepods";
+
 /// The load path and `below`, what hangs below it.
 pub fn directories(below: &[String]) -> impl Iterator<Item = &str> {
     // The parents too: /usr/local/lib/systemd/system may come later.
     let parents = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd"];
     let dirs = parents.into_iter().chain(UNIT_DIRS).chain(PRESET_DIRS);
-    dirs.chain(below.iter().map(String::as_str))
+    let below = below.iter().map(String::as_str);
+    dirs.chain(below.filter(|dir| !dir.starts_with(OF_PODS)))
 }
 
 /// Names that systemd would read; editors' swap and backup files are none.
@@ -31,9 +35,32 @@ pub fn is_unit_file(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
     use crate::collect::watch::Watch;
     use crate::hostroot::HostRoot;
+
+    #[tokio::test]
+    async fn what_the_kubelet_writes_for_its_pods_wakes_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = ["a", "kubepods-burstable"].map(|unit| format!("/run/systemd/transient/{unit}.slice.d"));
+        for drop_ins in &below {
+            std::fs::create_dir_all(dir.path().join(drop_ins.trim_start_matches('/'))).unwrap();
+        }
+        let root = HostRoot::new(dir.path(), "/proc", "/sys");
+        let mut watch = Watch::new(is_unit_file).unwrap();
+        watch.follow(&root, directories(&below));
+        let write =
+            |drop_ins: &str| std::fs::write(root.locate(drop_ins).join("50-CPUWeight.conf"), "x").unwrap();
+        write(&below[1]);
+        let quiet = timeout(Duration::from_millis(200), watch.changed()).await;
+        assert!(quiet.is_err());
+        write(&below[0]);
+        watch.changed().await;
+    }
 
     #[tokio::test]
     async fn an_edit_in_place_a_rename_and_a_new_drop_in_or_link_are_seen() {

@@ -71,7 +71,7 @@ fn runs(board: &Board, argument: &str) {
     .unwrap();
     let argv = vec![Text(argument.as_bytes().to_vec())];
     let collected = Collected {
-        content: Content::Processes(vec![ProcessItem { argv, ..item }]),
+        content: Content::Processes(crate::collect::shared([ProcessItem { argv, ..item }])),
         gaps: vec![],
         observed: Observed::default(),
     };

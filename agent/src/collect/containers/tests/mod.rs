@@ -30,7 +30,7 @@ fn with_docker(root: &Path, socket: &Path) -> Containers {
     with(root, vec![Source::docker(socket, &Redactor::default())])
 }
 
-fn items(collected: &Collected) -> &[ContainerItem] {
+fn items(collected: &Collected) -> &[Arc<ContainerItem>] {
     match &collected.content {
         Content::Containers(items) => items,
         other => panic!("{other:?}"),
@@ -237,7 +237,7 @@ async fn a_users_pod_is_known_by_its_members_and_its_infra_container_is_no_item(
     let bus = containers.bus.clone();
     containers.sources[0].look(&bus, &root, &mut gaps).await;
     assert_eq!(gaps, Vec::<String>::new());
-    let known: Vec<&ContainerItem> = containers.sources[0].known().map(|(item, _)| item).collect();
+    let known: Vec<&ContainerItem> = containers.sources[0].known().map(|(item, _)| &**item).collect();
     let ids: Vec<String> = known.iter().map(|item| item.id().name).collect();
     assert_eq!(ids, ["podman:1000:web", "podman:1000:near"]);
     assert_eq!(known[0].rootless_user, Some(user));

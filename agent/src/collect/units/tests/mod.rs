@@ -113,7 +113,8 @@ fn item(collected: &Collected, name: &str) -> Option<UnitItem> {
     let Content::Units { items, .. } = &collected.content else {
         panic!("{collected:?}");
     };
-    items.iter().find(|item| item.name.as_str() == name).cloned()
+    let found = items.iter().find(|item| item.name.as_str() == name);
+    found.map(|item| UnitItem::clone(item))
 }
 
 fn enablement(collected: &Collected, name: &str) -> String {
