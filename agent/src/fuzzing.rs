@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use bollard::models::ContainerInspectResponse;
 use safetytwin_crds::item::RunClass;
@@ -79,7 +80,7 @@ pub fn properties(bytes: &[u8]) {
         map.insert("WorkingDirectory".into(), planted);
     }
     let live = Live::new("a@b.service", &map, &HashMap::new(), &Accounts::default());
-    let (Ok(name), files) = ("a@b.service".parse(), UnitFiles::none()) else {
+    let (Ok(name), files) = ("a@b.service".parse(), Arc::new(UnitFiles::none())) else {
         return;
     };
     let facts = Facts {

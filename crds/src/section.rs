@@ -7,6 +7,7 @@
 //! place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
 
 use std::io::Read;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -222,28 +223,52 @@ pub struct RefusedItem {
 
 /// Cuts `items`, which must be in identity order, into parts. An empty list is one empty part.
 pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError> {
-    let mut parts = Vec::new();
-    let mut json = vec![b'['];
+    let mut parts = PartWriter::default();
     for item in items {
-        let bytes = canonical_json(item).map_err(SectionError::Encode)?;
-        if json.len() > 1 && json.len() + bytes.len() + 2 > PART_BYTES {
-            parts.push(finish(std::mem::replace(&mut json, vec![b'['])));
+        parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?;
+    }
+    Ok(parts.finish())
+}
+
+/// Where the canonical JSON of an item is: the number of the part, and the place in it.
+pub type PlaceInParts = (usize, Range<usize>);
+
+/// Fills parts with items that are canonical JSON already, in identity order.
+#[derive(Debug, Default)]
+pub struct PartWriter {
+    full: Vec<Part>,
+    json: Vec<u8>,
+}
+
+impl PartWriter {
+    /// Adds an item, and says where it will be.
+    pub fn push(&mut self, item: &[u8]) -> Result<PlaceInParts, SectionError> {
+        if !self.json.is_empty() && self.json.len() + item.len() + 2 > PART_BYTES {
+            self.full.push(finish(std::mem::take(&mut self.json)));
             // Before the rest costs memory.
-            if parts.len() == MAX_PARTS {
+            if self.full.len() == MAX_PARTS {
                 return Err(SectionError::TooLarge);
             }
         }
-        if json.len() > 1 {
-            json.push(b',');
-        }
-        json.extend_from_slice(&bytes);
+        self.json.push(if self.json.is_empty() { b'[' } else { b',' });
+        let at = self.json.len();
+        self.json.extend_from_slice(item);
+        Ok((self.full.len(), at..self.json.len()))
     }
-    parts.push(finish(json));
-    Ok(parts)
+
+    /// The parts; one empty one of no item.
+    pub fn finish(mut self) -> Vec<Part> {
+        if self.json.is_empty() {
+            self.json.push(b'[');
+        }
+        self.full.push(finish(self.json));
+        self.full
+    }
 }
 
 fn finish(mut json: Vec<u8>) -> Part {
     json.push(b']');
+    json.shrink_to_fit();
     Part {
         digest: PartDigest::of(&json),
         json,

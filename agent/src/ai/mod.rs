@@ -19,20 +19,6 @@ use self::command::Command;
 use self::rules::{Runtime, TABLE, base_name};
 use crate::collect::units::text::{UnitText, words};
 
-/// All AI runtimes, in the order of their keys.
-pub fn recognise<'a>(
-    units: impl IntoIterator<Item = &'a UnitItem>,
-    containers: impl IntoIterator<Item = &'a ContainerItem>,
-    processes: impl IntoIterator<Item = &'a ProcessItem>,
-) -> Vec<AiItem> {
-    let units = units.into_iter().filter_map(of_unit);
-    let containers = containers.into_iter().filter_map(of_container);
-    let processes = processes.into_iter().filter_map(of_process);
-    let mut found: Vec<AiItem> = units.chain(containers).chain(processes).collect();
-    found.sort_by(|a, b| a.key.cmp(&b.key));
-    found
-}
-
 /// A runtime and what it was started with.
 struct Found {
     runtime: &'static Runtime,
@@ -162,7 +148,8 @@ fn model(text: &str) -> Model {
     }
 }
 
-fn of_process(process: &ProcessItem) -> Option<AiItem> {
+/// A process as a runtime, if it is one.
+pub fn of_process(process: &ProcessItem) -> Option<AiItem> {
     let lossy = |text: &Option<Text>| text.as_ref().map(Text::lossy).unwrap_or_default();
     let command = Command {
         executable: lossy(&process.executable)
@@ -179,7 +166,8 @@ fn of_process(process: &ProcessItem) -> Option<AiItem> {
     Some(item)
 }
 
-fn of_unit(unit: &UnitItem) -> Option<AiItem> {
+/// A unit as a runtime, if it is one.
+pub fn of_unit(unit: &UnitItem) -> Option<AiItem> {
     let service = unit.service.as_ref()?;
     let mut text = UnitText::default();
     for file in unit.fragment.iter().chain(&unit.drop_ins) {
@@ -223,7 +211,8 @@ fn command_line(line: &str, directory: &str) -> Command {
     }
 }
 
-fn of_container(container: &ContainerItem) -> Option<AiItem> {
+/// A container as a runtime, if it is one.
+pub fn of_container(container: &ContainerItem) -> Option<AiItem> {
     let lossy =
         |list: &Option<Vec<Text>>| -> Vec<String> { list.iter().flatten().map(Text::lossy).collect() };
     let (entrypoint, arguments) = (lossy(&container.entrypoint), lossy(&container.command));

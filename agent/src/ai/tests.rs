@@ -5,6 +5,16 @@ use serde::Deserialize;
 
 use super::*;
 
+/// The runtimes among these, in the order of their keys.
+fn recognise(units: &[UnitItem], containers: &[ContainerItem], processes: &[ProcessItem]) -> Vec<AiItem> {
+    let units = units.iter().filter_map(of_unit);
+    let containers = containers.iter().filter_map(of_container);
+    let processes = processes.iter().filter_map(of_process);
+    let mut found: Vec<AiItem> = units.chain(containers).chain(processes).collect();
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    found
+}
+
 /// One case of `labelled.yaml`: an item as people know it, and what it is.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,9 +1,13 @@
-//! The items of one section as they are written, and what they were made of.
+//! The items of one section as they are written, and what they were made of. An item that is the same allocation as
+//! last time is copied from what was written then.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::item::{ContainerItem, Machine, ProcessItem, UnitItem};
-use safetytwin_crds::section::{Part, SectionError, SectionName, encode_parts};
+use safetytwin_crds::section::{Part, PartWriter, PlaceInParts, SectionError, SectionName, encode_parts};
+use serde::Serialize;
 
 use crate::collect::Content;
 
@@ -19,6 +23,8 @@ pub struct Encoded {
     of: Vec<Source>,
     /// Number of items and content, or why it cannot be written.
     pub parts: Result<(i32, Arc<[Part]>), SectionError>,
+    /// Where each item of `of` is in them, by its address.
+    places: HashMap<usize, PlaceInParts>,
 }
 
 impl Encoded {
@@ -27,32 +33,37 @@ impl Encoded {
         Self {
             of,
             parts: parts.map(|parts| (items, parts.into())),
+            places: HashMap::new(),
         }
     }
 
-    /// Merges and encodes what feeds this section.
-    pub fn section(name: SectionName, of: Vec<Source>) -> Self {
+    /// Merges and encodes what feeds this section; `last` is what it was before.
+    pub fn section(name: SectionName, of: Vec<Source>, last: Option<&Self>) -> Self {
         if let Some(Content::Listed(listed)) = of.first().map(|source| &**source) {
-            let parts = Ok((count(listed.items), Arc::clone(&listed.parts)));
-            return Self { of, parts };
+            return Self {
+                parts: Ok((count(listed.items), Arc::clone(&listed.parts))),
+                places: HashMap::new(),
+                of,
+            };
         }
+        let mut places = HashMap::new();
         let parts = match name {
             SectionName::Units => {
                 let mut items: Vec<&Arc<UnitItem>> = of.iter().flat_map(|source| units(source)).collect();
                 items.sort_by(|a, b| a.name.cmp(&b.name));
-                (count(items.len()), encode_parts(&items))
+                (count(items.len()), written(&items, last, &mut places))
             }
             SectionName::Containers => {
                 let mut items: Vec<&Arc<ContainerItem>> =
                     of.iter().flat_map(|source| containers(source)).collect();
                 items.sort_by_cached_key(|container| container.id());
-                (count(items.len()), encode_parts(&items))
+                (count(items.len()), written(&items, last, &mut places))
             }
             SectionName::Processes => {
                 let mut items: Vec<&Arc<ProcessItem>> =
                     of.iter().flat_map(|source| processes(source)).collect();
                 items.sort_by(|a, b| a.key.cmp(&b.key));
-                (count(items.len()), encode_parts(&items))
+                (count(items.len()), written(&items, last, &mut places))
             }
             SectionName::Machine => {
                 let items: Vec<&Machine> = of.iter().filter_map(|source| machine(source)).collect();
@@ -61,7 +72,17 @@ impl Encoded {
             // Nothing feeds it yet.
             _ => (0, Ok(Vec::new())),
         };
-        Self::new(parts, of)
+        Self {
+            places,
+            ..Self::new(parts, of)
+        }
+    }
+
+    /// The canonical JSON of the item at this address.
+    fn json(&self, address: usize) -> Option<&[u8]> {
+        let (part, place) = self.places.get(&address)?;
+        let (_, parts) = self.parts.as_ref().ok()?;
+        parts.get(*part)?.json.get(place.clone())
     }
 
     /// Whether it was made of just these.
@@ -69,6 +90,25 @@ impl Encoded {
         let pairs = self.of.iter().zip(sources);
         self.of.len() == sources.len() && pairs.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
     }
+}
+
+/// Items in identity order as parts. What `last` was made of still lives, so no other item has the address of one of
+/// its items.
+fn written<T: Serialize>(
+    items: &[&Arc<T>],
+    last: Option<&Encoded>,
+    places: &mut HashMap<usize, PlaceInParts>,
+) -> Result<Vec<Part>, SectionError> {
+    let mut parts = PartWriter::default();
+    for item in items {
+        let address = Arc::as_ptr(item).addr();
+        let place = match last.and_then(|last| last.json(address)) {
+            Some(json) => parts.push(json)?,
+            None => parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?,
+        };
+        places.insert(address, place);
+    }
+    Ok(parts.finish())
 }
 
 /// As the head writes it.

@@ -7,16 +7,17 @@
 //! ```
 
 mod encode;
+mod runtimes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use safetytwin_crds::hoststate::{Counts, Load, MachineSummary};
-use safetytwin_crds::item::{AiItem, Observed};
+use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::{Part, SectionName, SectionState, encode_parts};
 
 use self::encode::{Encoded, Source};
-use crate::ai;
+use self::runtimes::Runtimes;
 use crate::collect::Content;
 use crate::collect::board::Report;
 
@@ -80,6 +81,7 @@ pub enum ObservedIs {
 pub struct Assembler {
     last: BTreeMap<SectionName, AssembledSection>,
     encoded: BTreeMap<SectionName, Encoded>,
+    runtimes: Runtimes,
     opt_in: Vec<SectionName>,
 }
 
@@ -148,8 +150,8 @@ impl Assembler {
             return;
         }
         let encoded = match name {
-            SectionName::Ai => Encoded::new(runtimes(&sources), sources),
-            name => Encoded::section(name, sources),
+            SectionName::Ai => Encoded::new(self.runtimes.among(&sources), sources),
+            name => Encoded::section(name, sources, self.encoded.get(&name)),
         };
         self.encoded.insert(name, encoded);
     }
@@ -238,25 +240,6 @@ fn no_surer_than(sections: &[AssembledSection]) -> (SectionState, Vec<String>) {
     )
 }
 
-/// The AI runtimes among units, containers and processes.
-fn runtimes(sources: &[Source]) -> encode::Parts {
-    let found: Vec<AiItem> = ai::recognise(
-        sources
-            .iter()
-            .flat_map(|source| encode::units(source))
-            .map(|item| &**item),
-        sources
-            .iter()
-            .flat_map(|source| encode::containers(source))
-            .map(|item| &**item),
-        sources
-            .iter()
-            .flat_map(|source| encode::processes(source))
-            .map(|item| &**item),
-    );
-    (encode::count(found.len()), encode_parts(&found))
-}
-
 /// Numbers of the head; a section that is unavailable has none.
 fn counts(reports: &Reports, sections: &[AssembledSection]) -> Counts {
     let section = |name: SectionName| {
@@ -292,7 +275,7 @@ fn load(reports: &Reports) -> Load {
 
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::item::Machine;
+    use safetytwin_crds::item::{Machine, ProcessItem};
 
     use super::*;
     use crate::collect::board::Board;
@@ -356,6 +339,36 @@ mod tests {
         assert_eq!(time("2", broken()).as_deref(), Some("2"));
         assert_eq!(time("3", broken()).as_deref(), Some("2"));
         assert_eq!(time("4", empty()), None);
+    }
+
+    #[test]
+    fn items_that_stayed_the_same_are_written_as_before_wherever_they_come_to_stand() {
+        let item = |name: &str| {
+            let text = format!(
+                r#"{{"key":"{name}","comm":"{name}","argv":["ollama","serve"],"user":{{"name":"root"}},"group":{{"name":"root"}},"ordinal":0}}"#
+            );
+            Arc::new(serde_json::from_str::<ProcessItem>(&text).unwrap())
+        };
+        let board = Board::default();
+        let mut assembler = Assembler::default();
+        let mut assembled = |items: &[&Arc<ProcessItem>], assembler: &mut Assembler| {
+            let items = items.iter().map(|item| Arc::clone(item)).collect();
+            board.post(
+                "processes",
+                Some(SectionName::Processes),
+                Ok(Collected::whole(Content::Processes(items))),
+            );
+            let state = assembler.assemble(&board.reports(), "t");
+            [2, 4].map(|section| state.sections[section].parts.to_vec())
+        };
+        let items = ["a", "b", "c", "d"].map(item);
+        let [a, b, c, d] = items.each_ref();
+        assembled(&[a, b, c], &mut assembler);
+        for round in [vec![a, c, d], vec![d], vec![], vec![a, b, c, d], vec![b]] {
+            let anew = assembled(&round, &mut Assembler::default());
+            assembled(&[a, b, c], &mut assembler);
+            assert_eq!(assembled(&round, &mut assembler), anew);
+        }
     }
 
     #[test]

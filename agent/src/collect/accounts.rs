@@ -12,7 +12,7 @@ use crate::hostroot::HostRoot;
 const LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Users and groups by name and id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounts {
     users: Vec<Account>,
     groups: Vec<Account>,

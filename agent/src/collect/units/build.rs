@@ -4,6 +4,7 @@
 //! is not loaded is described by its files alone and is never loaded for asking.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use safetytwin_crds::item::RunClass;
 use safetytwin_crds::item::unit::{Mount, UnitItem};
@@ -25,13 +26,13 @@ pub struct Facts<'a> {
     /// Properties, when it is loaded.
     pub live: Option<&'a Live>,
     /// Its files.
-    pub files: &'a UnitFiles,
+    pub files: &'a Arc<UnitFiles>,
     /// What the files said when they were loaded, if they were edited since and that is known.
-    pub loaded_text: Option<&'a UnitText>,
+    pub loaded_text: Option<&'a Arc<UnitText>>,
     /// `UnitFileState` by its files, when it has any.
     pub enablement: Option<&'a str>,
     /// `UnitFilePreset` by the preset files.
-    pub preset: &'a str,
+    pub preset: &'static str,
     /// Links of its enablement: WantedBy, RequiredBy, UpheldBy.
     pub installed: BTreeMap<String, Vec<String>>,
 }
@@ -141,17 +142,17 @@ mod tests {
     use super::*;
     use crate::redact::Redactor;
 
-    fn files(text: &str) -> UnitFiles {
+    fn files(text: &str) -> Arc<UnitFiles> {
         let mut parsed = UnitText::default();
         parsed.add(text);
-        UnitFiles {
+        Arc::new(UnitFiles {
             origin: Origin::Local,
             fragment: None,
             drop_ins: Vec::new(),
             masked: false,
-            text: std::sync::Arc::new(parsed),
+            text: Arc::new(parsed),
             install: None,
-        }
+        })
     }
 
     fn live(text: &[(&str, &[&str])]) -> Live {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::arrivals::Arrivals;
 use super::build::Facts;
 use super::clean::Cleaner;
+use super::inputs::Inputs;
 use super::loaded::Loaded;
 use super::on_disk::OnDisk;
 use super::properties::Live;
@@ -23,11 +24,20 @@ use crate::collect::{Collected, Content};
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
+/// An item as it was published last.
+struct Published {
+    /// The unit was loaded.
+    live: bool,
+    item: Arc<UnitItem>,
+    /// What it was made of; none when that was an earlier item.
+    of: Option<Inputs>,
+}
+
 /// Items as they were published last.
 pub struct Items {
     cleaner: Cleaner,
-    /// By the name on the host; and whether the unit was loaded.
-    published: BTreeMap<String, (bool, Arc<UnitItem>)>,
+    /// By the name on the host.
+    published: BTreeMap<String, Published>,
     debounce: Debounce,
     arrivals: Arrivals,
     /// What the files said of each unit when they were loaded last.
@@ -89,7 +99,7 @@ impl Items {
                     name: &unit,
                     live,
                     files,
-                    loaded_text: loaded_text.as_deref(),
+                    loaded_text: loaded_text.as_ref(),
                     enablement: disk.enablement(name),
                     preset: disk.preset(name),
                     installed,
@@ -97,7 +107,7 @@ impl Items {
                 let entry = self.item(&facts, loaded.manager(), &accounts, now);
                 let new =
                     self.seen.as_ref().is_some_and(|seen| !seen.contains(name)) || self.arrivals.holds(name);
-                if new && !in_use && self.arrivals.hold(name, &entry.1, now) {
+                if new && !in_use && self.arrivals.hold(name, &entry.item, now) {
                     held.insert(name.clone());
                 } else {
                     published.insert(name.clone(), entry);
@@ -132,50 +142,42 @@ impl Items {
     fn item(
         &mut self,
         facts: &Facts<'_>,
-        manager: &Map,
-        accounts: &Accounts,
+        (manager, reading): (&Map, u64),
+        accounts: &Arc<Accounts>,
         now: Instant,
-    ) -> (bool, Arc<UnitItem>) {
+    ) -> Published {
         let name = facts.name.as_str();
         let before = self.published.get(name);
-        let run_before = before.map(|(_, item)| item.run);
+        let run_before = before.map(|before| before.item.run);
         let active = facts.live.map_or("inactive", |l| &l.active_state);
         // A unit that was unloaded keeps what was known of it while its files are the same, so that
         // garbage collection of an idle unit is no change.
-        let kept = before.filter(|(was_live, item)| {
-            *was_live
+        let kept = before.filter(|before| {
+            before.live
                 && facts.live.is_none()
-                && item.fragment == facts.files.fragment
-                && item.drop_ins == facts.files.drop_ins
+                && before.item.fragment == facts.files.fragment
+                && before.item.drop_ins == facts.files.drop_ins
         });
         let run = match kept {
-            Some((_, item)) if item.run == RunClass::OnDemand => RunClass::OnDemand,
+            Some(kept) if kept.item.run == RunClass::OnDemand => RunClass::OnDemand,
             _ => runclass::class(active, facts.nature(), run_before),
         };
         let run = self.debounce.settle(name, run, run_before, now);
-        let (live, item) = match kept {
-            Some((_, item)) => {
-                let mut item = UnitItem {
-                    run,
-                    enablement: facts.enablement().to_owned(),
-                    preset: facts.preset.to_owned(),
-                    ..UnitItem::clone(item)
-                };
-                let links = ["WantedBy", "RequiredBy", "UpheldBy"];
-                item.dependencies
-                    .retain(|property, _| !links.contains(&property.as_str()));
-                item.dependencies.extend(facts.installed.clone());
-                (true, item)
-            }
+        let (live, of) = match kept {
+            Some(_) => (true, None),
             None => (
                 facts.live.is_some(),
-                facts.item(run, manager, accounts, &mut self.cleaner),
+                Some(Inputs::of(facts, run, reading, accounts)),
             ),
         };
-        match before {
-            Some((_, before)) if **before == item => (live, Arc::clone(before)),
-            _ => (live, Arc::new(item)),
-        }
+        let item = match (kept, before) {
+            (None, Some(same)) if same.of == of => Arc::clone(&same.item),
+            (None, _) => Arc::new(facts.item(run, manager, accounts, &mut self.cleaner)),
+            (Some(kept), _) => Arc::new(linked_anew(&kept.item, facts, run)),
+        };
+        let same = before.filter(|before| before.item == item);
+        let item = same.map_or(item, |before| Arc::clone(&before.item));
+        Published { live, item, of }
     }
 
     fn content(&self, loaded: &Loaded) -> Content {
@@ -187,7 +189,7 @@ impl Items {
             items: self
                 .published
                 .values()
-                .map(|(_, item)| Arc::clone(item))
+                .map(|published| Arc::clone(&published.item))
                 .collect(),
             // As `systemctl list-units` counts: one that has ended stays known until the next audit.
             services: count(&|name, live| {
@@ -229,6 +231,21 @@ impl Items {
             ..Observed::default()
         }
     }
+}
+
+/// An item that stays as it was, but for what links and presets say now.
+fn linked_anew(item: &UnitItem, facts: &Facts<'_>, run: RunClass) -> UnitItem {
+    let mut item = UnitItem {
+        run,
+        enablement: facts.enablement().to_owned(),
+        preset: facts.preset.to_owned(),
+        ..item.clone()
+    };
+    let links = ["WantedBy", "RequiredBy", "UpheldBy"];
+    item.dependencies
+        .retain(|property, _| !links.contains(&property.as_str()));
+    item.dependencies.extend(facts.installed.clone());
+    item
 }
 
 /// Why the list is not whole yet.

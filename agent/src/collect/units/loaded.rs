@@ -30,6 +30,10 @@ const READ_FOR: Duration = Duration::from_secs(40);
 pub struct Loaded {
     live: HashMap<String, Live>,
     defaults: Map,
+    /// How often anything was read.
+    readings: u64,
+    /// Which reading the manager's own properties are of.
+    defaults_reading: u64,
     /// Units whose properties are to be read.
     todo: BTreeSet<String>,
     /// An audit began and has not read everything.
@@ -43,6 +47,8 @@ impl Default for Loaded {
         Self {
             live: HashMap::new(),
             defaults: Map::new(),
+            readings: 0,
+            defaults_reading: 0,
             todo: BTreeSet::new(),
             auditing: false,
             read_for: READ_FOR,
@@ -66,9 +72,9 @@ impl Loaded {
         &self.todo
     }
 
-    /// The manager's own properties: defaults of limits.
-    pub fn manager(&self) -> &Map {
-        &self.defaults
+    /// The manager's own properties: defaults of limits; and which reading that is.
+    pub fn manager(&self) -> (&Map, u64) {
+        (&self.defaults, self.defaults_reading)
     }
 
     /// Names, and where each was loaded from.
@@ -104,6 +110,8 @@ impl Loaded {
         let anew = !self.auditing;
         if anew || self.defaults.is_empty() {
             self.defaults = manager::defaults(connection).await?;
+            self.readings += 1;
+            self.defaults_reading = self.readings;
         }
         let rows = bus::units(connection).await?;
         // What does not run is known from its files, as what is not loaded: each question costs systemd
@@ -220,8 +228,10 @@ impl Loaded {
         while let Ok(Some((name, reply))) = timeout_at(until, replies.next()).await {
             match reply {
                 Ok(map) => {
-                    self.live
-                        .insert(name.clone(), Live::new(&name, &map, &self.defaults, accounts));
+                    let mut live = Live::new(&name, &map, &self.defaults, accounts);
+                    self.readings += 1;
+                    live.reading = self.readings;
+                    self.live.insert(name.clone(), live);
                 }
                 // It went meanwhile.
                 Err(CollectError::Bus {

@@ -29,6 +29,7 @@ mod declared;
 mod dependencies;
 mod enablement;
 pub(crate) mod files;
+mod inputs;
 mod install;
 mod items;
 mod limits;

@@ -30,7 +30,7 @@ struct Known {
     /// The same places have the same content next time.
     settled: bool,
     loaded_from: Option<String>,
-    files: UnitFiles,
+    files: Arc<UnitFiles>,
     enablement: Enablement,
     /// What its `.wants` and `.requires` directories link.
     wants: Vec<String>,
@@ -86,7 +86,10 @@ impl OnDisk {
         let listing = Listing::scan(&self.root)?;
         let moved = self.packages.refresh(&self.root);
         self.presets.refresh(&self.root);
-        self.accounts = Arc::new(Accounts::read(&self.root));
+        let accounts = Accounts::read(&self.root);
+        if *self.accounts != accounts {
+            self.accounts = Arc::new(accounts);
+        }
         let mut before = std::mem::take(&mut self.units);
         let first = before.is_empty();
         let mut changes = Changes::default();
@@ -132,15 +135,15 @@ impl OnDisk {
         let settled = places.are_settled();
         let same = |old: &&Known| old.settled && old.places == places && old.loaded_from == loaded_from;
         let files = match old.filter(same) {
-            Some(old) => old.files.clone(),
-            None => places.read(
+            Some(old) => Arc::clone(&old.files),
+            None => Arc::new(places.read(
                 &self.root,
                 listing,
                 &self.packages,
                 &self.redactor,
                 unit,
                 loaded_from.as_deref(),
-            ),
+            )),
         };
         Known {
             enablement: enablement::of(listing, unit, &files),
@@ -163,7 +166,7 @@ impl OnDisk {
     }
 
     /// The files of a unit.
-    pub fn files(&self, name: &str) -> Option<&UnitFiles> {
+    pub fn files(&self, name: &str) -> Option<&Arc<UnitFiles>> {
         self.units.get(name).map(|known| &known.files)
     }
 

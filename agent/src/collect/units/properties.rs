@@ -30,6 +30,8 @@ pub struct Live {
     pub relinked: bool,
     /// Its properties were read, not its states only.
     pub read: bool,
+    /// Which reading that was: what is not a state is the same as long as this number is.
+    pub reading: u64,
     /// All that are in force, in both directions.
     pub dependencies: Dependencies,
     /// Limits that differ from the manager's defaults.

@@ -1,5 +1,7 @@
 //! What is asked when something changes, and when nothing does.
 
+use std::sync::Arc;
+
 use safetytwin_crds::item::RunClass;
 
 use super::*;
@@ -34,6 +36,26 @@ async fn the_first_look_asks_about_what_runs_and_two_looks_without_a_change_ask_
         ]
     );
     assert_eq!(first.gaps, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_look_about_one_unit_leaves_the_items_of_all_others_the_allocations_they_were() {
+    let mut host = Host::new().await;
+    let first = host.look(Scope::Audit).await.unwrap();
+    host.write(&format!("{ETC}/web.service"), &unit("web, edited"));
+    let edited = host.next().await;
+    let (Content::Units { items: before, .. }, Content::Units { items: after, .. }) =
+        (&first.content, &edited.content)
+    else {
+        panic!("no units");
+    };
+    let others: Vec<&str> = before
+        .iter()
+        .zip(after)
+        .filter(|(before, after)| !Arc::ptr_eq(before, after))
+        .map(|(_, after)| after.name.as_str())
+        .collect();
+    assert_eq!(others, ["web.service"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Items of units from the text of their files, through the same code as on a host.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use safetytwin_crds::item::{RunClass, UnitItem};
 use safetytwin_crds::names::UnitName;
@@ -71,7 +72,7 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
             let facts = Facts {
                 name: &unit,
                 live: loaded.then_some(&live),
-                files: &files,
+                files: &Arc::new(files),
                 loaded_text: None,
                 enablement: None,
                 preset: "",
