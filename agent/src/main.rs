@@ -22,6 +22,9 @@ use safetytwin_agent::{once, privileges};
 use safetytwin_crds::hoststate::Source;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> anyhow::Result<()> {
     if let Some(proc) = helper::asked_for(std::env::args_os()) {
@@ -74,14 +77,15 @@ fn choose_cryptography() -> anyhow::Result<()> {
 
 /// Lines for people on a terminal, JSON elsewhere.
 fn logs() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    // Levels by target are all that it takes; the filter that knows fields costs regular expressions.
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     if std::io::stderr().is_terminal() {
-        logs.init();
+        registry.with(logs).init();
     } else {
-        logs.json().flatten_event(true).init();
+        registry.with(logs.json().flatten_event(true)).init();
     }
 }
 

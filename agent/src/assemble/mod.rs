@@ -351,7 +351,7 @@ mod tests {
         };
         let board = Board::default();
         let mut assembler = Assembler::default();
-        let mut assembled = |items: &[&Arc<ProcessItem>], assembler: &mut Assembler| {
+        let assembled = |items: &[&Arc<ProcessItem>], assembler: &mut Assembler| {
             let items = items.iter().map(|item| Arc::clone(item)).collect();
             board.post(
                 "processes",

@@ -220,7 +220,7 @@ pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
     let mut collectors: Vec<Box<dyn Collector>> = vec![
         Box::new(units::Units::new(settings, bus(), pids.clone())),
         Box::new(runit::Runit::new(settings)),
-        Box::new(containers::Containers::new(settings, bus())),
+        Box::new(containers::Containers::new(settings, bus(), pids.clone())),
         Box::new(processes::Processes::new(settings, pids)),
         Box::new(machine::MachineFacts::new(settings)),
         Box::new(load::HostLoad::new(settings)),

@@ -2,7 +2,7 @@
 //! else each interval.
 //!
 //! ```text
-//! board rings ─(100 ms)─┐
+//! board rings ─(25 ms)──┐
 //! interval ─────────────┼─▶ assemble ─▶ changed sections ─▶ head ─▶ status.resendRequest?
 //! back-off ─────────────┘
 //! ```
@@ -33,8 +33,9 @@ use crate::metrics::Counts;
 use crate::settings::{SelfTest, Settings};
 use crate::{clock, head};
 
-/// What arrives within this time is published together; a collector has coalesced its own burst before.
-const BURST: Duration = Duration::from_millis(100);
+/// What arrives within this time is published together: what several collectors say of one change. Each has coalesced
+/// its own burst before.
+const BURST: Duration = Duration::from_millis(25);
 /// Least time between two publications, so that a host in constant change does not flood the API server.
 const APART: Duration = Duration::from_millis(250);
 /// All named slots are applied again this often.

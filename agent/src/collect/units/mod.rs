@@ -7,7 +7,7 @@
 //!                         GetUnitFileState where the files do not tell
 //! ```
 //! What a change waits for until it is on the board:
-//! - `BURST`, 100 ms, for the rest of its burst; another 100 ms in the publisher, then one request for the
+//! - `BURST`, 100 ms, for the rest of its burst; another 25 ms in the publisher, then one request for the
 //!   section and one for the head, in that order;
 //! - an edited, linked or removed file: nothing more. The files tell, also while the service manager is
 //!   busy with a daemon-reload (seconds on an emulated machine), and what is loaded stays known until it is
@@ -198,8 +198,8 @@ impl Units {
 
     fn assemble(&mut self) -> Collected {
         let pids = self.loaded.iter().filter(|(_, live)| live.main_pid != 0);
-        self.pids
-            .set(pids.map(|(name, live)| (name.clone(), live.main_pid)).collect());
+        let pids = pids.map(|(name, live)| (name.clone(), live.main_pid)).collect();
+        self.pids.set(pids, self.loaded.unread().is_empty());
         let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         self.items.assemble(&self.root, &disk, &self.loaded)
     }
