@@ -1,6 +1,7 @@
 //! What the files of one process in `/proc` say.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::Path;
 
@@ -9,10 +10,17 @@ pub const ARGV_LIMIT: u64 = 64 * 1024;
 
 /// Arguments, and whether they were cut. None for kernel threads and what has just gone.
 pub fn command_line(path: &Path) -> Option<(Vec<Vec<u8>>, bool)> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(4096);
     let file = File::open(path).ok()?;
     file.take(ARGV_LIMIT + 1).read_to_end(&mut bytes).ok()?;
     arguments(bytes)
+}
+
+/// One number for a command line as it was read.
+pub fn mark(argv: &[Vec<u8>], truncated: bool) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (argv, truncated).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The arguments in a `cmdline` file (proc_pid_cmdline(5)), and whether they were cut.

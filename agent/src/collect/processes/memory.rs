@@ -1,8 +1,9 @@
 //! What was read of a process and need not be read again. Pure.
 //!
 //! A thousand processes cost some ten thousand system calls when everything is read, a tenth of that when only their
-//! `stat` is. A program changes by an exec, which the kernel tells; what it does not tell (another command line or
-//! directory, an executable that was replaced) shows when what was read is too old.
+//! `stat` is. A program changes by an exec, which the kernel tells; where it does not, name, group and command line are
+//! compared each minute. What neither tells (another directory, an executable that was replaced) shows when what was
+//! read is too old.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use safetytwin_crds::item::ProcessItem;
 use super::events::News;
 use super::table::{Owner, Stat};
 
-/// Nothing is believed for longer where the kernel tells of each exec.
-const TOLD: Duration = Duration::from_secs(600);
-/// And where it does not: only the name in `stat` shows one then.
-const NOT_TOLD: Duration = Duration::from_secs(60);
+/// Nothing is believed for longer.
+const BELIEVED: Duration = Duration::from_secs(600);
+/// Where the kernel does not tell of each exec, what is believed is checked this often: a process that has another
+/// name, group or command line is read again. `stat` shows the name at each scan.
+const CHECKED: Duration = Duration::from_secs(60);
 
 /// Pid and start time: one process, also when its pid is used again.
 pub type Id = (i32, u64);
@@ -28,10 +30,15 @@ pub struct Known {
     pub item: Arc<ProcessItem>,
     /// What it is called without its ordinal.
     pub base: String,
+    /// The mark of its command line.
+    pub line: u64,
 }
 
 struct Entry {
     read: Instant,
+    checked: Instant,
+    /// Its group, and its command line, are to be looked at again.
+    due: (bool, bool),
     comm: Vec<u8>,
     owner: Option<Owner>,
     known: Option<Known>,
@@ -49,15 +56,20 @@ impl Memory {
     /// Forgets what `news` made old, and takes in the listening sockets: where others listen now, it is not known
     /// whose they are.
     pub fn begin(&mut self, now: Instant, news: &News, listening: HashMap<u64, String>) {
-        let keep = if news.told { TOLD } else { NOT_TOLD };
         let other = self.listening != listening;
         self.listening = listening;
         if news.missed {
             self.entries.clear();
         }
         self.entries.retain(|(pid, _), entry| {
-            now.saturating_duration_since(entry.read) < keep && !news.executed.contains(pid)
+            now.saturating_duration_since(entry.read) < BELIEVED && !news.executed.contains(pid)
         });
+        if !news.told {
+            let old = |entry: &&mut Entry| now.saturating_duration_since(entry.checked) >= CHECKED;
+            for entry in self.entries.values_mut().filter(old) {
+                (entry.checked, entry.due) = (now, (true, true));
+            }
+        }
         if other {
             self.entries.values_mut().for_each(|entry| entry.known = None);
         }
@@ -75,21 +87,39 @@ impl Memory {
         now: Instant,
         read: impl FnOnce() -> Option<Owner>,
     ) -> Option<Owner> {
-        if self.known(stat).is_none() {
-            let entry = Entry {
-                read: now,
-                comm: stat.comm.clone(),
-                owner: read(),
-                known: None,
-            };
-            self.entries.insert(id(stat), entry);
+        let known = self.known(stat).map(|entry| (entry.due.0, entry.owner.clone()));
+        let owner = match &known {
+            Some((false, owner)) => return owner.clone(),
+            _ => read(),
+        };
+        match self.entries.get_mut(&id(stat)) {
+            Some(entry) if known.is_some_and(|(_, before)| before == owner) => entry.due.0 = false,
+            _ => {
+                let entry = Entry {
+                    read: now,
+                    checked: now,
+                    due: (false, false),
+                    comm: stat.comm.clone(),
+                    owner: owner.clone(),
+                    known: None,
+                };
+                self.entries.insert(id(stat), entry);
+            }
         }
-        self.entries.get(&id(stat))?.owner.clone()
+        owner
     }
 
-    /// The item of a process, if it was read and nothing is known to have changed.
-    pub fn item(&self, stat: &Stat) -> Option<Known> {
-        self.known(stat)?.known.clone()
+    /// The item of a process, if it was read and nothing is known to have changed; `line` is asked for the mark of its
+    /// command line where that is to be looked at again.
+    pub fn item(&mut self, stat: &Stat, line: impl FnOnce() -> Option<u64>) -> Option<Known> {
+        let known = self.known(stat)?.known.clone()?;
+        let entry = self.entries.get_mut(&id(stat))?;
+        if entry.due.1 && line() != Some(known.line) {
+            entry.known = None;
+            return None;
+        }
+        entry.due.1 = false;
+        Some(known)
     }
 
     /// Keeps what was read of a process whose owner was asked for.
@@ -121,6 +151,11 @@ mod tests {
     use super::super::tests::candidate;
     use super::*;
 
+    /// The item, where no command line is to be looked at.
+    fn item(memory: &mut Memory, stat: &Stat) -> Option<Known> {
+        memory.item(stat, || unreachable!("its command line is not looked at"))
+    }
+
     fn told() -> News {
         News {
             told: true,
@@ -149,14 +184,14 @@ mod tests {
         memory.begin(later, &told(), HashMap::new());
         let unread = || unreachable!("it is known");
         assert_eq!(memory.owner(&stat, later, unread), Some(Owner::Nobody));
-        assert!(memory.item(&stat).is_some());
+        assert!(item(&mut memory, &stat).is_some());
         let renamed = Stat {
             comm: b"y".to_vec(),
             ..stat.clone()
         };
-        assert!(memory.item(&renamed).is_none(), "its name is another");
-        memory.begin(start + TOLD, &told(), HashMap::new());
-        assert!(memory.item(&stat).is_none(), "it is too old");
+        assert!(item(&mut memory, &renamed).is_none(), "its name is another");
+        memory.begin(start + BELIEVED, &told(), HashMap::new());
+        assert!(item(&mut memory, &stat).is_none(), "it is too old");
     }
 
     #[test]
@@ -178,17 +213,39 @@ mod tests {
         ] {
             let (mut memory, stat) = of_one(start);
             memory.begin(start, &news, listening);
-            assert!(memory.item(&stat).is_none(), "{news:?}");
+            assert!(item(&mut memory, &stat).is_none(), "{news:?}");
         }
     }
 
     #[test]
-    fn where_the_kernel_tells_nothing_a_minute_is_the_limit() {
+    fn where_the_kernel_tells_nothing_group_and_command_line_are_looked_at_each_minute() {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
+        let nobody = || Some(Owner::Nobody);
+        let unread = || unreachable!("it is known");
         memory.begin(start + Duration::from_secs(59), &News::default(), HashMap::new());
-        assert!(memory.item(&stat).is_some());
-        memory.begin(start + NOT_TOLD, &News::default(), HashMap::new());
-        assert!(memory.item(&stat).is_none());
+        assert_eq!(memory.owner(&stat, start, unread), nobody());
+        assert!(item(&mut memory, &stat).is_some());
+        let line = item(&mut memory, &stat).map(|known| known.line);
+        let now = start + CHECKED;
+        memory.begin(now, &News::default(), HashMap::new());
+        assert_eq!(memory.owner(&stat, now, nobody), nobody());
+        assert!(memory.item(&stat, || line).is_some(), "nothing changed");
+        assert!(item(&mut memory, &stat).is_some(), "it was looked at");
+        memory.begin(now + CHECKED, &News::default(), HashMap::new());
+        assert_eq!(memory.owner(&stat, now + CHECKED, nobody), nobody());
+        assert!(memory.item(&stat, || Some(1)).is_none(), "another command line");
+        assert!(item(&mut memory, &stat).is_none(), "it is read again");
+    }
+
+    #[test]
+    fn a_process_that_came_into_another_group_is_read_again() {
+        let start = Instant::now();
+        let (mut memory, stat) = of_one(start);
+        let now = start + CHECKED;
+        memory.begin(now, &News::default(), HashMap::new());
+        let moved = Some(Owner::Service);
+        assert_eq!(memory.owner(&stat, now, || moved.clone()), moved);
+        assert!(item(&mut memory, &stat).is_none());
     }
 }

@@ -10,7 +10,7 @@ use safetytwin_crds::item::{Observed, ProcessItem, Text};
 use safetytwin_crds::redaction;
 
 use super::events::News;
-use super::files::{command_line, effective};
+use super::files::{command_line, effective, mark};
 use super::helper::Helper;
 use super::listens;
 use super::memory::{Id, Known, Memory, id};
@@ -149,21 +149,25 @@ impl Scanner {
 
     /// A process as it was last read, or as it is read now.
     pub fn candidate(&mut self, stat: &Stat, accounts: &Accounts) -> Option<Candidate> {
-        if let Some(known) = self.memory.item(stat) {
+        let cmdline = self.root.proc().join(stat.pid.to_string()).join("cmdline");
+        let line = || command_line(&cmdline).map(|(argv, truncated)| mark(&argv, truncated));
+        if let Some(known) = self.memory.item(stat, line) {
             return Some((stat.clone(), known));
         }
-        let item = self.read(stat, accounts)?;
+        let (item, line) = self.read(stat, accounts)?;
         let base = key(&item, 0);
         let key = base.clone();
         let item = Arc::new(ProcessItem { key, ..item });
-        let known = Known { item, base };
+        let known = Known { item, base, line };
         self.memory.keep(stat, &known);
         Some((stat.clone(), known))
     }
 
-    fn read(&mut self, stat: &Stat, accounts: &Accounts) -> Option<ProcessItem> {
+    /// Its item without a key, and the mark of its command line.
+    fn read(&mut self, stat: &Stat, accounts: &Accounts) -> Option<(ProcessItem, u64)> {
         let dir = self.root.proc().join(stat.pid.to_string());
         let (argv, truncated) = command_line(&dir.join("cmdline"))?;
+        let line = mark(&argv, truncated);
         let status = read_plain(&dir.join("status"), 64 * 1024).ok()?;
         let status = String::from_utf8_lossy(&status).into_owned();
         let (user, group) = (effective(&status, "Uid:")?, effective(&status, "Gid:")?);
@@ -196,7 +200,7 @@ impl Scanner {
         if !self.full && !unknown.is_empty() {
             unknown.push("level: basic does not read other users' links".into());
         }
-        Some(ProcessItem {
+        let item = ProcessItem {
             key: String::new(),
             comm,
             executable,
@@ -210,7 +214,8 @@ impl Scanner {
             listens: listens::of(&sockets, self.memory.listening()),
             ordinal: 0,
             unknown,
-        })
+        };
+        Some((item, line))
     }
 
     /// Whether what a process runs is no file of the host, or not any more.
@@ -239,7 +244,7 @@ impl Scanner {
         candidates.sort_by(|(_, a), (_, b)| a.item.argv.cmp(&b.item.argv));
         for (stat, known_as) in candidates {
             let ordinal = ordinals.entry(known_as.base.clone()).or_insert(0);
-            let Known { item, base } = self.numbered(&stat, known_as, *ordinal);
+            let Known { item, base, .. } = self.numbered(&stat, known_as, *ordinal);
             *ordinal += 1;
             let age = Duration::from_millis(uptime.saturating_sub(stat.start * 1000 / TICKS));
             let since = match self.known.get(&id(&stat)) {

@@ -73,6 +73,7 @@ pub(super) fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
         Known {
             item: Arc::new(item),
             base,
+            line: 0,
         },
     )
 }

@@ -114,6 +114,17 @@ impl Measured {
         let mut rows = self.beside("resident memory (VmRSS)", Unit::Bytes, 15.0 * mib, |(span, _)| {
             Some(span.rss() as f64)
         });
+        let pss = |span: &Span| {
+            span.after
+                .processes
+                .iter()
+                .map(|process| process.pss)
+                .sum::<u64>() as f64
+        };
+        let what = "the same, the code that its two processes share counted once (PSS)";
+        rows.push(
+            Figure::new(what, Unit::Bytes, pss(&self.agent)).peer(NAIVE_NAME, self.naive.as_ref().map(pss)),
+        );
         let peak = |span: &Span| span.after.memory.get("memory.peak").map(|bytes| *bytes as f64);
         rows.extend(peak(&self.agent).map(|value| {
             let what = "most memory of its control group, pages of the kernel and of files included";

@@ -257,8 +257,8 @@ async fn a_users_pod_is_known_by_its_members_and_its_infra_container_is_no_item(
     let mut containers = with(host.path(), vec![source]);
     let (root, bus) = (&containers.root.clone(), &containers.bus.clone());
     let pids = &MainPids::default();
-    let look = containers.sources[0].look(&Host { bus, pids, root }, &mut gaps);
-    look.await;
+    let host = Host { bus, pids, root };
+    containers.sources[0].look(&host, &mut gaps).await;
     assert_eq!(gaps, Vec::<String>::new());
     let known: Vec<&ContainerItem> = containers.sources[0].known().map(|(item, _)| &**item).collect();
     let ids: Vec<String> = known.iter().map(|item| item.id().name).collect();
