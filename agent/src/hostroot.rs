@@ -260,7 +260,7 @@ fn read_regular(file: OwnedFd, path: &Path, limit: u64) -> Result<Vec<u8>, ReadE
 /// one read has all of it, and asking for more would have it made again.
 ///
 /// # Errors
-/// It cannot be opened or read, or has [`RECORD`] bytes or more.
+/// It cannot be opened or read, or is longer than 16 KiB.
 pub fn read_record(dir: impl AsFd, path: &Path) -> rustix::io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
