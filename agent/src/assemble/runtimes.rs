@@ -22,15 +22,15 @@ pub struct Runtimes {
 impl Runtimes {
     /// Those among the items of `sources`, in the order of their keys.
     pub fn among(&mut self, sources: &[Source]) -> Parts {
-        let mut known = HashMap::with_capacity(self.known.len());
+        let mut all = Vec::with_capacity(self.known.len());
         for source in sources {
-            self.recall(encode::units(source), ai::of_unit, &mut known);
-            self.recall(encode::containers(source), ai::of_container, &mut known);
-            self.recall(encode::processes(source), ai::of_process, &mut known);
+            self.recall(encode::units(source), ai::of_unit, &mut all);
+            self.recall(encode::containers(source), ai::of_container, &mut all);
+            self.recall(encode::processes(source), ai::of_process, &mut all);
         }
         self.of = sources.to_vec();
-        let mut found: Vec<Arc<AiItem>> = known.values().flatten().cloned().collect();
-        self.known = known;
+        let mut found: Vec<Arc<AiItem>> = all.iter().filter_map(|(_, item)| item.clone()).collect();
+        self.known = all.into_iter().collect();
         found.sort_by(|a, b| a.key.cmp(&b.key));
         (encode::count(found.len()), encode_parts(&found))
     }
@@ -39,12 +39,12 @@ impl Runtimes {
         &self,
         items: &[Arc<T>],
         recognise: impl Fn(&T) -> Option<AiItem>,
-        known: &mut HashMap<usize, Option<Arc<AiItem>>>,
+        all: &mut Vec<(usize, Option<Arc<AiItem>>)>,
     ) {
         for item in items {
             let address = Arc::as_ptr(item).addr();
             let before = self.known.get(&address).cloned();
-            known.insert(address, before.unwrap_or_else(|| recognise(item).map(Arc::new)));
+            all.push((address, before.unwrap_or_else(|| recognise(item).map(Arc::new))));
         }
     }
 }

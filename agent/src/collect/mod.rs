@@ -64,7 +64,7 @@ impl Collected {
 }
 
 /// Items of one kind. Several collectors may feed one section: their items are merged. Who keeps an item that stayed
-/// as it was hands over the same allocation: it is neither copied, nor compared, nor encoded again.
+/// as it was hands over the same allocation: it is neither copied nor compared again, nor made a part anew.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Content {
     /// Units, and the two numbers that the head shows.
@@ -220,7 +220,7 @@ pub fn registry(settings: &Settings) -> Vec<Box<dyn Collector>> {
     let mut collectors: Vec<Box<dyn Collector>> = vec![
         Box::new(units::Units::new(settings, bus(), pids.clone())),
         Box::new(runit::Runit::new(settings)),
-        Box::new(containers::Containers::new(settings, bus(), pids.clone())),
+        Box::new(containers::Containers::new(settings, bus())),
         Box::new(processes::Processes::new(settings, pids)),
         Box::new(machine::MachineFacts::new(settings)),
         Box::new(load::HostLoad::new(settings)),

@@ -25,11 +25,10 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::SectionName;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use self::source::Source;
 use super::bus::Bus;
-use super::processes::MainPids;
 use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
@@ -41,29 +40,20 @@ const SLOWEST_LOOK: Duration = Duration::from_secs(60);
 /// Events of one `docker run` are looked at together.
 const BURST: Duration = Duration::from_millis(150);
 
-/// Where it is seen whether an engine runs.
-struct Host<'a> {
-    bus: &'a Bus,
-    pids: &'a MainPids,
-    root: &'a HostRoot,
-}
-
 /// The collector of all engines.
 pub struct Containers {
     root: HostRoot,
     bus: Bus,
-    pids: MainPids,
     redactor: Redactor,
     sources: Vec<Source>,
 }
 
 impl Containers {
     /// A collector that connects when an engine runs.
-    pub fn new(settings: &Settings, bus: Bus, pids: MainPids) -> Self {
+    pub fn new(settings: &Settings, bus: Bus) -> Self {
         Self {
             root: settings.root.clone(),
             bus,
-            pids,
             redactor: settings.redactor.clone(),
             sources: vec![
                 Source::docker(&settings.docker_socket, &settings.redactor),
@@ -111,13 +101,9 @@ impl Collector for Containers {
         let mut gaps = self.follow_users();
         let (mut items, mut observed) = (Vec::new(), Vec::new());
         // Borrowed, never taken out: a look that is given up at any await must find them again.
-        let host = Host {
-            bus: &self.bus,
-            pids: &self.pids,
-            root: &self.root,
-        };
+        let (bus, root) = (&self.bus, &self.root);
         for source in &mut self.sources {
-            source.look(&host, &mut gaps).await;
+            source.look(bus, root, &mut gaps).await;
             for (item, seen) in source.known() {
                 items.push(Arc::clone(item));
                 observed.push(seen.clone());
@@ -135,8 +121,8 @@ impl Collector for Containers {
     }
 
     async fn changed(&mut self) {
-        let events = self.sources.iter_mut().enumerate().filter_map(|(at, source)| {
-            let events = source.listen()?;
+        let events = self.sources.iter().enumerate().filter_map(|(at, source)| {
+            let events = source.events()?;
             Some(events.map(move |event| (at, event)).boxed())
         });
         let mut events = futures::stream::select_all(events);
@@ -160,16 +146,7 @@ impl Collector for Containers {
                     }
                 }
                 // The engine went or restarted: the next look says so; not in a hot loop.
-                Some((at, Err(_))) => {
-                    if let Some(source) = self.sources.get_mut(at) {
-                        source.note_silence();
-                    }
-                    return sleep(Duration::from_secs(1)).await;
-                }
-                None => {
-                    self.sources.iter_mut().for_each(Source::note_silence);
-                    return sleep(Duration::from_secs(1)).await;
-                }
+                Some((_, Err(_))) | None => return tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
     }

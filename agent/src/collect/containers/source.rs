@@ -18,12 +18,12 @@ use safetytwin_crds::item::observed::ObservedContainer;
 use safetytwin_crds::item::unit::Account;
 use safetytwin_crds::names::printable;
 
-use super::Host;
 use super::item::{self, Inspected};
 use super::others::{self, Others};
 use super::rootless::UserEngine;
 use super::stored::{self, LIBPOD};
 use crate::collect::CollectError;
+use crate::collect::bus::Bus;
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
@@ -42,9 +42,6 @@ const INSTALLED_IN: [&str; 4] = [
     "/lib/systemd/system",
 ];
 
-/// After this time without an end a stream of events is one that an engine serves.
-const STANDS: Duration = Duration::from_secs(5);
-
 /// An engine and where it listens.
 pub(super) struct Source {
     engine: Engine,
@@ -53,8 +50,6 @@ pub(super) struct Source {
     unit: &'static str,
     socket: PathBuf,
     client: Option<Docker>,
-    /// Since when its events are listened to without an end.
-    listening: Option<Instant>,
     redactor: Redactor,
     /// What it listed last, by id.
     known: BTreeMap<String, Kept>,
@@ -109,7 +104,6 @@ impl Source {
             unit,
             socket: socket.into(),
             client: None,
-            listening: None,
             redactor: redactor.clone(),
             known: BTreeMap::new(),
             others: Others::default(),
@@ -152,13 +146,8 @@ impl Source {
         self.known.values().filter_map(|kept| kept.seen.as_ref().ok())
     }
 
-    /// The stream of its events ended: whether it runs is not known any more.
-    pub fn note_silence(&mut self) {
-        self.listening = None;
-    }
-
     /// Its events since the last look began.
-    pub fn listen(&mut self) -> Option<impl Stream<Item = Result<EventMessage, Error>> + Send + use<>> {
+    pub fn events(&self) -> Option<impl Stream<Item = Result<EventMessage, Error>> + Send + use<>> {
         let since = self
             .looked
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -170,7 +159,6 @@ impl Source {
             .since(&since)
             .build();
         let client = self.client.clone()?;
-        self.listening.get_or_insert_with(Instant::now);
         Some(client.events(Some(options)))
     }
 
@@ -203,10 +191,9 @@ impl Source {
     }
 
     /// Looks at it; `gaps` gets what may be missing from [`Source::known`] afterwards.
-    pub async fn look(&mut self, host: &Host<'_>, gaps: &mut Vec<String>) {
-        let root = host.root;
-        if !self.runs(host).await {
-            (self.client, self.listening) = (None, None);
+    pub async fn look(&mut self, bus: &Bus, root: &HostRoot, gaps: &mut Vec<String>) {
+        if !self.runs(bus, root).await {
+            self.client = None;
             self.known.clear();
             self.whole = None;
             gaps.extend(self.silent(root));
@@ -215,7 +202,7 @@ impl Source {
         match self.list().await {
             Ok(missing) => gaps.extend(missing),
             Err(error) => {
-                (self.client, self.listening) = (None, None);
+                self.client = None;
                 gaps.push(match self.user {
                     Some(_) => format!("{}: {error}", self.name()),
                     None => error.to_string(),
@@ -224,19 +211,14 @@ impl Source {
         }
     }
 
-    /// Whether the service behind the socket runs by itself. systemd is asked only where nothing else tells.
-    async fn runs(&self, host: &Host<'_>) -> bool {
-        let heard = self.listening.is_some_and(|since| since.elapsed() >= STANDS);
-        if self.user.is_some() || heard {
+    /// Whether the service behind the socket runs by itself.
+    async fn runs(&self, bus: &Bus, root: &HostRoot) -> bool {
+        if self.user.is_some() {
             return true;
         }
-        // Signals tell when it gets a main process.
-        if host.pids.runs(self.unit) == Some(false) {
-            return false;
-        }
-        match host.bus.active_state(self.unit).await {
+        match bus.active_state(self.unit).await {
             Ok(state) => matches!(state.as_deref(), Some("active" | "reloading")),
-            Err(_) => self.engine == Engine::Docker && host.root.has_process(b"dockerd"),
+            Err(_) => self.engine == Engine::Docker && root.has_process(b"dockerd"),
         }
     }
 

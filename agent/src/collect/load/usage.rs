@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use rustix::io::Errno;
 use safetytwin_crds::item::observed::UnitUsage;
 use safetytwin_crds::names::printable;
 
@@ -75,7 +76,11 @@ fn of(root: &HostRoot, name: String, dir: &str, steady: &mut Steady) -> UnitUsag
     let group = root.open_dir(dir).ok();
     // Absent without the controller; a service that ends meanwhile has nothing to say.
     let read = |file: &str| {
-        let bytes = read_record(group.as_ref()?, file.as_ref()).ok()?;
+        let bytes = match read_record(group.as_ref()?, file.as_ref()) {
+            // Hundreds of devices.
+            Err(Errno::FBIG) => root.read(&format!("{dir}/{file}"), LIMIT).ok()?,
+            result => result.ok()?,
+        };
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();

@@ -2,8 +2,8 @@
 //!
 //! A thousand processes cost some ten thousand system calls when everything is read, a tenth of that when only their
 //! `stat` is. A program changes by an exec, which the kernel tells; where it does not, name, group and command line are
-//! compared each minute. What neither tells (another directory, an executable that was replaced) shows when what was
-//! read is too old.
+//! compared each minute. What neither tells (another user or directory, an executable that was
+//! replaced) shows when what was read is too old; of a process that is too young to be listed nothing is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

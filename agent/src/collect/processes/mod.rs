@@ -13,7 +13,7 @@ mod scan;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -39,33 +39,16 @@ const TICKS: u64 = 100;
 
 /// Main processes of services by unit name, from the units collector. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct MainPids(Arc<Mutex<Known>>);
-
-#[derive(Default)]
-struct Known {
-    pids: BTreeMap<String, u32>,
-    /// All services were looked at.
-    whole: bool,
-}
+pub struct MainPids(Arc<Mutex<BTreeMap<String, u32>>>);
 
 impl MainPids {
-    /// Replaces all; `whole` says that no service is still to be looked at.
-    pub fn set(&self, pids: BTreeMap<String, u32>, whole: bool) {
-        *self.known() = Known { pids, whole };
-    }
-
-    /// Whether a service has a main process; none where that is not known.
-    pub fn runs(&self, unit: &str) -> Option<bool> {
-        let known = self.known();
-        known.whole.then(|| known.pids.contains_key(unit))
+    /// Replaces all.
+    pub fn set(&self, pids: BTreeMap<String, u32>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pids;
     }
 
     fn get(&self) -> BTreeMap<String, u32> {
-        self.known().pids.clone()
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -131,6 +114,8 @@ impl Collector for Processes {
     async fn changed(&mut self) {
         if self.source.is_none() {
             self.source = Some(events::best().await);
+            // What happened until now was told to nobody.
+            self.watch.miss();
         }
         let Some(source) = self.source.as_deref_mut() else {
             return;

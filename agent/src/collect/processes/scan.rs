@@ -59,6 +59,8 @@ pub struct Scanner {
     /// What is published, by key.
     pub listed: BTreeMap<String, Listed>,
     pub memory: Memory,
+    /// Milliseconds since boot at the scan.
+    pub uptime: u64,
     pub steady: Steady,
     pub packages: Packages,
 }
@@ -79,6 +81,7 @@ impl Scanner {
             known: HashMap::new(),
             listed: BTreeMap::new(),
             memory: Memory::default(),
+            uptime: 0,
             steady: Steady::default(),
             packages: Packages::default(),
         }
@@ -86,6 +89,7 @@ impl Scanner {
 
     /// Looks at all processes once; `news` is what was heard since the last time.
     pub fn scan(&mut self, now: Instant, news: &News) -> Result<Scan, CollectError> {
+        self.read_clock();
         let proc = self.root.proc().to_path_buf();
         let all = table::read(&proc).map_err(|source| {
             CollectError::Read(ReadError::Open {
@@ -159,8 +163,19 @@ impl Scanner {
         let key = base.clone();
         let item = Arc::new(ProcessItem { key, ..item });
         let known = Known { item, base, line };
-        self.memory.keep(stat, &known);
+        // A program that has just started may still change its user and directory, which nobody tells.
+        if self.age(stat) >= self.min_age {
+            self.memory.keep(stat, &known);
+        }
         Some((stat.clone(), known))
+    }
+
+    /// How long a process has run, by the clock of the scan.
+    fn age(&self, stat: &Stat) -> Duration {
+        Duration::from_millis(
+            self.uptime
+                .saturating_sub(stat.start.saturating_mul(1000) / TICKS),
+        )
     }
 
     /// Its item without a key, and the mark of its command line.
@@ -234,7 +249,7 @@ impl Scanner {
         now: Instant,
         news: &News,
     ) -> Scan {
-        let uptime = self.uptime();
+        self.read_clock();
         let first_scan = self.known.is_empty();
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let (mut observed, mut young) = (Vec::new(), Vec::new());
@@ -246,7 +261,7 @@ impl Scanner {
             let ordinal = ordinals.entry(known_as.base.clone()).or_insert(0);
             let Known { item, base, .. } = self.numbered(&stat, known_as, *ordinal);
             *ordinal += 1;
-            let age = Duration::from_millis(uptime.saturating_sub(stat.start * 1000 / TICKS));
+            let age = self.age(&stat);
             let since = match self.known.get(&id(&stat)) {
                 Some((identity, since)) if *identity == base => *since,
                 // The same process under another name: its new identity is young.
@@ -336,6 +351,10 @@ impl Scanner {
             now.saturating_duration_since(since) < min_age
         });
         self.steady.end();
+    }
+
+    fn read_clock(&mut self) {
+        self.uptime = self.uptime();
     }
 
     /// Milliseconds since boot.

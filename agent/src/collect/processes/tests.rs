@@ -27,6 +27,7 @@ pub(super) fn scanner() -> Scanner {
         known: HashMap::from([((1, 1), (String::new(), Instant::now()))]),
         listed: BTreeMap::new(),
         memory: Memory::default(),
+        uptime: 0,
         steady: Steady::default(),
         packages: Packages::default(),
     }
@@ -270,4 +271,35 @@ fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
         collected.gaps,
         ["over its size budget: 23 processes were left out"]
     );
+}
+
+#[test]
+fn what_a_program_that_has_just_started_may_still_change_is_read_again_until_it_is_old_enough() {
+    let proc = tempfile::tempdir().unwrap();
+    let dir = proc.path().join("100");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("cmdline"), "/bin/x\0").unwrap();
+    let mut scanner = Scanner {
+        root: HostRoot::new("/", proc.path(), "/sys"),
+        ..scanner()
+    };
+    // It starts a second after boot.
+    let (stat, _) = candidate(100, "", 100);
+    let mut user_at = |seconds: u64, user: u32| {
+        std::fs::write(
+            dir.join("status"),
+            format!("Uid:\t0\t{user}\t0\t0\nGid:\t0\t0\t0\t0\n"),
+        )
+        .unwrap();
+        scanner.uptime = seconds * 1000;
+        scanner
+            .memory
+            .owner(&stat, Instant::now(), || Some(super::table::Owner::Nobody));
+        let (_, known) = scanner.candidate(&stat, &Accounts::default()).unwrap();
+        known.item.user.id
+    };
+    assert_eq!(user_at(11, 0), Some(0));
+    assert_eq!(user_at(21, 33), Some(33), "it has given up its rights");
+    assert_eq!(user_at(31, 33), Some(33));
+    assert_eq!(user_at(41, 0), Some(33), "known by now");
 }

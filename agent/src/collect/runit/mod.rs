@@ -7,7 +7,7 @@
 //! ```
 //! They join the section `units`, so that a twin runs them as services of its systemd. A host
 //! without runit costs one stat a minute and has no such section. inotify tells of new services, and of
-//! each state that a runsv writes. Invariants: nothing is opened but
+//! each state that a runsv writes, where it can. Invariants: nothing is opened but
 //! regular files, never a FIFO of runsv's; no text of a script is published, only its digest.
 
 mod item;
@@ -16,7 +16,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use safetytwin_crds::item::observed::ObservedUnit;
 use safetytwin_crds::item::{Observed, RunClass, UnitItem};
 use safetytwin_crds::names::printable;
 use safetytwin_crds::section::SectionName;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use self::item::Script;
 use self::status::{State, Status};
@@ -41,11 +41,15 @@ const DIRECTORIES: [&str; 2] = ["/etc/service", "/etc/runit/runsvdir/current"];
 const SERVICES: usize = 1000;
 /// Longest script that is read.
 const SCRIPT: u64 = 64 * 1024;
-const AUDIT: Duration = Duration::from_secs(60);
-/// Where no directory can be watched.
+const WITHOUT_RUNIT: Duration = Duration::from_secs(60);
+/// Not every directory can be watched, and a runsv that was killed writes nothing.
 const SCAN: Duration = Duration::from_secs(10);
 /// A runsv that takes a service up writes several files.
 const BURST: Duration = Duration::from_millis(100);
+/// Looks that events cause are at least this far apart: a service that fails each second changes its state as often.
+const APART: Duration = Duration::from_secs(2);
+/// How long it is believed that no runsv runs: telling takes a look at every process.
+const NO_RUNSV: Duration = Duration::from_secs(60);
 
 /// The collector.
 pub struct Runit {
@@ -54,6 +58,9 @@ pub struct Runit {
     /// The directory of services, while there is one.
     directory: Option<&'static str>,
     watch: Option<Watch>,
+    looked: Instant,
+    /// When it was seen that no runsv runs.
+    no_runsv: Cell<Option<Instant>>,
 }
 
 /// Whether any runsv runs.
@@ -69,9 +76,10 @@ pub fn is_init(root: &HostRoot) -> bool {
 }
 
 /// Files of a service, or of its supervise directory, that say something when they change: not those that runsv
-/// renames to `status`, `stat` and `pid`, nor these two, which repeat it.
+/// renames to `status`, `stat` and `pid`, nor what repeats it, nor what is opened to ask or tell a runsv something.
 fn matters(name: &[u8]) -> bool {
-    !name.ends_with(b".new") && name != b"stat" && name != b"pid"
+    let other: [&[u8]; 5] = [b"stat", b"pid", b"ok", b"control", b"lock"];
+    !name.ends_with(b".new") && !other.contains(&name)
 }
 
 /// Whether there is no such file, also because what should hold it is no directory.
@@ -98,6 +106,8 @@ impl Runit {
             redactor,
             directory: None,
             watch: None,
+            looked: Instant::now(),
+            no_runsv: Cell::new(None),
         }
     }
 
@@ -123,9 +133,7 @@ impl Runit {
     /// All services; `gaps` gets those that could not be read.
     fn services(&self, directory: &str, gaps: &mut Vec<String>) -> Result<Vec<Seen>, ReadError> {
         let entries = self.root.entries(directory)?.unwrap_or_default();
-        // One look through all processes, and only where it matters.
-        let found = OnceCell::new();
-        let runsv = || *found.get_or_init(|| self.root.has_process(b"runsv"));
+        let runsv = || self.has_runsv();
         let mut seen = Vec::new();
         for (name, kind) in entries.names {
             let hidden = name.as_encoded_bytes().starts_with(b".");
@@ -146,6 +154,16 @@ impl Runit {
             }
         }
         Ok(seen)
+    }
+
+    /// Whether any runsv runs, as of a minute ago at most where none did.
+    fn has_runsv(&self) -> bool {
+        if self.no_runsv.get().is_some_and(|at| at.elapsed() < NO_RUNSV) {
+            return false;
+        }
+        let found = self.root.has_process(b"runsv");
+        self.no_runsv.set((!found).then(Instant::now));
+        found
     }
 
     /// One service; none when its directory has no `run`, which runsv would not start either.
@@ -223,8 +241,8 @@ impl Collector for Runit {
 
     fn audit_interval(&self) -> Duration {
         match self.directory {
-            Some(_) if self.watch.is_none() => SCAN,
-            _ => AUDIT,
+            Some(_) => SCAN,
+            None => WITHOUT_RUNIT,
         }
     }
 
@@ -233,7 +251,7 @@ impl Collector for Runit {
             Some(watch) => watch.changed().await,
             None => std::future::pending().await,
         }
-        sleep(BURST).await;
+        sleep_until((Instant::now() + BURST).max(self.looked + APART)).await;
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
@@ -242,6 +260,7 @@ impl Collector for Runit {
         // One that was there and went takes its services with it.
         self.directory = there.or(self.directory);
         let mut gaps = Vec::new();
+        self.looked = Instant::now();
         self.follow(there);
         let seen = match there {
             Some(directory) => self.services(directory, &mut gaps)?,

@@ -254,7 +254,7 @@ async fn a_host_without_runit_is_as_if_there_were_no_such_collector() {
     );
     let gone = || Err(CollectError::Unavailable("no bus".into()));
     assert_eq!(section(&mut runit, gone()).await, (None, "Unavailable".into(), 0));
-    assert_eq!(runit.audit_interval(), AUDIT);
+    assert_eq!(runit.audit_interval(), WITHOUT_RUNIT);
 }
 
 #[tokio::test]

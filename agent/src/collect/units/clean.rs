@@ -10,7 +10,7 @@ use crate::redact::Redactor;
 /// Most texts of a kind that are remembered.
 const MOST: usize = 16 * 1024;
 
-/// Cleans items, each text once: all items are made again when one unit changes, of the same texts.
+/// Cleans items, each text once: at an audit all items are made again, of the same texts.
 pub struct Cleaner {
     redactor: Redactor,
     names: HashMap<String, String>,

@@ -198,8 +198,8 @@ impl Units {
 
     fn assemble(&mut self) -> Collected {
         let pids = self.loaded.iter().filter(|(_, live)| live.main_pid != 0);
-        let pids = pids.map(|(name, live)| (name.clone(), live.main_pid)).collect();
-        self.pids.set(pids, self.loaded.unread().is_empty());
+        self.pids
+            .set(pids.map(|(name, live)| (name.clone(), live.main_pid)).collect());
         let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         self.items.assemble(&self.root, &disk, &self.loaded)
     }

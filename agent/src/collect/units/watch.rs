@@ -4,7 +4,8 @@
 use super::listing::UNIT_DIRS;
 use super::presets::PRESET_DIRS;
 
-/// Where the kubelet writes the weights of its pods anew every minute; no pod is a unit of the host's.
+/// Where the kubelet writes the weights of its pods' slices anew every minute; the audit reads them, and no twin has
+/// them.
 const OF_PODS: &str = "/run/systemd/transient/kubepods";
 
 /// The load path and `below`, what hangs below it.

@@ -18,7 +18,6 @@ fn with(root: &Path, sources: Vec<Source>) -> Containers {
     Containers {
         root: HostRoot::new(root, root.join("proc"), root.join("sys")),
         bus: Bus::new(root.join("no-bus")),
-        pids: MainPids::default(),
         redactor: Redactor::default(),
         sources,
     }
@@ -55,27 +54,6 @@ async fn an_engine_whose_look_was_given_up_never_reads_as_no_containers() {
     drop(listener);
     let collected = containers.collect(Scope::Audit).await.unwrap();
     assert!(!collected.gaps.is_empty(), "{collected:?}");
-}
-
-#[tokio::test]
-async fn an_engine_that_signals_say_does_not_run_is_not_connected_to() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("docker.sock");
-    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let mut containers = with_docker(dir.path(), &socket);
-    containers.pids.set(Default::default(), true);
-    let collected = containers.collect(Scope::Audit).await.unwrap();
-    assert_eq!(
-        collected.gaps,
-        ["docker: installed but not running; asking would start it"]
-    );
-    assert!(listener.accept().is_err(), "somebody connected");
-    // Not all services were looked at yet: the others are asked.
-    containers.pids.set(Default::default(), false);
-    let look = containers.collect(Scope::Audit);
-    let _cut_off = tokio::time::timeout(Duration::from_millis(100), look).await;
-    assert!(listener.accept().is_ok(), "nobody connected");
 }
 
 #[tokio::test]
@@ -255,10 +233,9 @@ async fn a_users_pod_is_known_by_its_members_and_its_infra_container_is_no_item(
     );
     let mut gaps = Vec::new();
     let mut containers = with(host.path(), vec![source]);
-    let (root, bus) = (&containers.root.clone(), &containers.bus.clone());
-    let pids = &MainPids::default();
-    let host = Host { bus, pids, root };
-    containers.sources[0].look(&host, &mut gaps).await;
+    let root = containers.root.clone();
+    let bus = containers.bus.clone();
+    containers.sources[0].look(&bus, &root, &mut gaps).await;
     assert_eq!(gaps, Vec::<String>::new());
     let known: Vec<&ContainerItem> = containers.sources[0].known().map(|(item, _)| &**item).collect();
     let ids: Vec<String> = known.iter().map(|item| item.id().name).collect();
