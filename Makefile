@@ -54,11 +54,11 @@ demo-down: ## Removes the demo
 	@$(LAB) down
 
 .PHONY: test
-test: cargo $(DEB) test-fast ## Everything: unit tests, libvirt, and the tests on real parts (root)
+test: cargo $(DEB) ## Everything: unit tests, libvirt, and the tests on real parts (root)
 	$(call stage,prepare the lab,$(LAB) prepare)
 	$(call stage,lint with libvirt,cargo clippy -q -p safetytwin --all-targets --features libvirt -- -D warnings)
 	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)
-	$(call stage,test with libvirt,cargo test -q -p safetytwin --features libvirt)
+	$(call stage,unit tests and libvirt,cargo test -q --workspace --exclude safetytwin-e2e --features safetytwin/libvirt)
 	$(call stage,test on real parts,cargo test -p safetytwin-e2e || { $(LAB) --name $(TEST_LAB) down; exit 1; })
 	@$(LAB) --name $(TEST_LAB) down
 
