@@ -6,8 +6,9 @@
 //! A part is a JSON array of items. Decoding is per item: an undecodable item is refused by its
 //! place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
 
+mod parts;
+
 use std::io::Read;
-use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +16,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::canonical_json;
+pub use self::parts::{Part, PartWriter, PlaceInParts, encode_parts};
 use crate::digest::PartDigest;
 
 /// Version of the item schema that this build writes. Every version read once stays readable.
@@ -175,15 +176,6 @@ pub enum Encoding {
     Json,
 }
 
-/// One encoded part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Digest of the canonical JSON.
-    pub digest: PartDigest,
-    /// The canonical JSON.
-    pub json: Vec<u8>,
-}
-
 /// A section that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SectionError {
@@ -219,60 +211,6 @@ pub struct RefusedItem {
     pub name: String,
     /// What is wrong with it.
     pub why: String,
-}
-
-/// Cuts `items`, which must be in identity order, into parts. An empty list is one empty part.
-pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError> {
-    let mut parts = PartWriter::default();
-    for item in items {
-        parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?;
-    }
-    Ok(parts.finish())
-}
-
-/// Where the canonical JSON of an item is: the number of the part, and the place in it.
-pub type PlaceInParts = (usize, Range<usize>);
-
-/// Fills parts with items that are canonical JSON already, in identity order.
-#[derive(Debug, Default)]
-pub struct PartWriter {
-    full: Vec<Part>,
-    json: Vec<u8>,
-}
-
-impl PartWriter {
-    /// Adds an item, and says where it will be.
-    pub fn push(&mut self, item: &[u8]) -> Result<PlaceInParts, SectionError> {
-        if !self.json.is_empty() && self.json.len() + item.len() + 2 > PART_BYTES {
-            self.full.push(finish(std::mem::take(&mut self.json)));
-            // Before the rest costs memory.
-            if self.full.len() == MAX_PARTS {
-                return Err(SectionError::TooLarge);
-            }
-        }
-        self.json.push(if self.json.is_empty() { b'[' } else { b',' });
-        let at = self.json.len();
-        self.json.extend_from_slice(item);
-        Ok((self.full.len(), at..self.json.len()))
-    }
-
-    /// The parts; one empty one of no item.
-    pub fn finish(mut self) -> Vec<Part> {
-        if self.json.is_empty() {
-            self.json.push(b'[');
-        }
-        self.full.push(finish(self.json));
-        self.full
-    }
-}
-
-fn finish(mut json: Vec<u8>) -> Part {
-    json.push(b']');
-    json.shrink_to_fit();
-    Part {
-        digest: PartDigest::of(&json),
-        json,
-    }
 }
 
 impl Part {

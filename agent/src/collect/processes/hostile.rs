@@ -43,8 +43,16 @@ impl Running {
 
     fn stat(&self) -> Stat {
         let pid = i32::try_from(self.child.id()).unwrap();
-        let all = table::read(Path::new("/proc")).unwrap();
-        all.into_iter().find(|stat| stat.pid == pid).unwrap()
+        let look = || {
+            let all = table::read(Path::new("/proc")).unwrap();
+            all.into_iter().find(|stat| stat.pid == pid).unwrap()
+        };
+        // Until it sleeps it is still being loaded: it has nothing resident yet.
+        let asleep = (0..1000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            Some(look()).filter(|stat| stat.state == b'S')
+        });
+        asleep.unwrap()
     }
 
     fn item(&self) -> ProcessItem {

@@ -132,7 +132,7 @@ impl Scanner {
         let memory = &mut self.memory;
         let mut owner_of = |stat: &Stat| memory.owner(stat, now, || owner(proc, stat.pid));
         let oldest = match mains.is_empty() {
-            true => oldest_by_host(all, &mut owner_of),
+            true => table::oldest_by_host(all, &mut owner_of),
             false => HashMap::new(),
         };
         table::independent(
@@ -153,8 +153,11 @@ impl Scanner {
 
     /// A process as it was last read, or as it is read now.
     pub fn candidate(&mut self, stat: &Stat, accounts: &Accounts) -> Option<Candidate> {
-        let cmdline = self.root.proc().join(stat.pid.to_string()).join("cmdline");
-        let line = || command_line(&cmdline).map(|(argv, truncated)| mark(&argv, truncated));
+        let proc = self.root.proc();
+        let line = || {
+            let (argv, truncated) = command_line(&proc.join(stat.pid.to_string()).join("cmdline"))?;
+            Some(mark(&argv, truncated))
+        };
         if let Some(known) = self.memory.item(stat, line) {
             return Some((stat.clone(), known));
         }
@@ -163,11 +166,16 @@ impl Scanner {
         let key = base.clone();
         let item = Arc::new(ProcessItem { key, ..item });
         let known = Known { item, base, line };
-        // A program that has just started may still change its user and directory, which nobody tells.
-        if self.age(stat) >= self.min_age {
-            self.memory.keep(stat, &known);
-        }
+        self.keep(stat, &known);
         Some((stat.clone(), known))
+    }
+
+    /// Remembers a process, once it is old enough: a program that has just started may still change its user and
+    /// directory, which nobody tells.
+    fn keep(&mut self, stat: &Stat, known: &Known) {
+        if self.age(stat) >= self.min_age {
+            self.memory.keep(stat, known);
+        }
     }
 
     /// How long a process has run, by the clock of the scan.
@@ -249,7 +257,6 @@ impl Scanner {
         now: Instant,
         news: &News,
     ) -> Scan {
-        self.read_clock();
         let first_scan = self.known.is_empty();
         let mut ordinals: HashMap<String, u32> = HashMap::new();
         let (mut observed, mut young) = (Vec::new(), Vec::new());
@@ -311,7 +318,7 @@ impl Scanner {
         };
         let item = Arc::new(item);
         let known = Known { item, ..known };
-        self.memory.keep(stat, &known);
+        self.keep(stat, &known);
         known
     }
 
@@ -353,13 +360,9 @@ impl Scanner {
         self.steady.end();
     }
 
-    fn read_clock(&mut self) {
-        self.uptime = self.uptime();
-    }
-
-    /// Milliseconds since boot.
-    pub fn uptime(&self) -> u64 {
-        u64::try_from(crate::clock::boottime_ms(&self.root)).unwrap_or(0)
+    /// Takes the time of a scan.
+    pub fn read_clock(&mut self) {
+        self.uptime = u64::try_from(crate::clock::boottime_ms(&self.root)).unwrap_or(0);
     }
 }
 
@@ -384,16 +387,4 @@ pub fn key(item: &ProcessItem, ordinal: u32) -> String {
 fn owner(proc: &Path, pid: i32) -> Option<Owner> {
     let bytes = read_plain(&proc.join(pid.to_string()).join("cgroup"), 64 * 1024).ok()?;
     Some(table::owner(&String::from_utf8_lossy(&bytes)))
-}
-
-/// Without D-Bus the oldest child of PID 1 in a hosting service's group stands for its main process.
-fn oldest_by_host(all: &[Stat], mut owner_of: impl FnMut(&Stat) -> Option<Owner>) -> HashMap<String, i32> {
-    let mut oldest: HashMap<String, (u64, i32)> = HashMap::new();
-    for stat in all.iter().filter(|s| s.ppid == 1 && !s.kernel) {
-        if let Some(Owner::Host(unit)) = owner_of(stat) {
-            let entry = oldest.entry(unit).or_insert((stat.start, stat.pid));
-            *entry = (*entry).min((stat.start, stat.pid));
-        }
-    }
-    oldest.into_iter().map(|(unit, (_, pid))| (unit, pid)).collect()
 }

@@ -210,6 +210,21 @@ pub fn independent(
     found
 }
 
+/// Without D-Bus the oldest child of PID 1 in a hosting service's group stands for its main process.
+pub fn oldest_by_host(
+    all: &[Stat],
+    mut owner_of: impl FnMut(&Stat) -> Option<Owner>,
+) -> HashMap<String, i32> {
+    let mut oldest: HashMap<String, (u64, i32)> = HashMap::new();
+    for stat in all.iter().filter(|s| s.ppid == 1 && !s.kernel) {
+        if let Some(Owner::Host(unit)) = owner_of(stat) {
+            let entry = oldest.entry(unit).or_insert((stat.start, stat.pid));
+            *entry = (*entry).min((stat.start, stat.pid));
+        }
+    }
+    oldest.into_iter().map(|(unit, (_, pid))| (unit, pid)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

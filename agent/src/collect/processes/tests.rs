@@ -85,6 +85,7 @@ fn step(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant) -> usiz
 
 fn step_with(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant, news: &News) -> usize {
     let all: Vec<Stat> = candidates.iter().map(|(stat, _)| stat.clone()).collect();
+    scanner.read_clock();
     match scanner.publish(candidates, &all, now, news).collected.content {
         Content::Processes(items) => items.len(),
         _ => unreachable!(),
@@ -96,7 +97,8 @@ fn a_process_is_listed_after_thirty_seconds_and_leaves_after_thirty_of_absence()
     let mut scanner = scanner();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let young = scanner.uptime() / 10;
+    scanner.read_clock();
+    let young = scanner.uptime / 10;
     let one = |pid| vec![candidate(pid, "a", young)];
     assert_eq!(step(&mut scanner, one(5), at(0)), 0);
     assert_eq!(step(&mut scanner, one(5), at(29)), 0);
@@ -129,7 +131,8 @@ fn the_absence_of_a_process_begins_when_it_was_heard_to_end() {
 fn a_process_that_is_too_young_is_expected_when_it_is_old_enough() {
     let mut scanner = scanner();
     let now = Instant::now();
-    let all: Vec<Candidate> = vec![candidate(5, "a", scanner.uptime() / 10)];
+    scanner.read_clock();
+    let all: Vec<Candidate> = vec![candidate(5, "a", scanner.uptime / 10)];
     let stats: Vec<Stat> = all.iter().map(|(stat, _)| stat.clone()).collect();
     let young = scanner.publish(all, &stats, now, &News::default()).young;
     let [(5, at)] = young[..] else {
@@ -220,6 +223,7 @@ pub(crate) mod planted {
             known: HashMap::new(),
             ..scanner()
         };
+        scanner.read_clock();
         let mut candidates = Vec::new();
         for (number, fake) in fakes.iter().enumerate() {
             let mut stat = candidate(number as i32 + 100, "", 100).0;
