@@ -15,7 +15,11 @@ FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 # Seconds for each target of `make fuzz`.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
-LAB = cargo run -q -p safetytwin-e2e --bin lab --
+# Cargo chooses the features of dependencies for what it is asked to build. Asked for one package, or for nothing that
+# needs the dependencies of tests, it would choose others and compile most of them again; so each build asks for this.
+BUILD := cargo build -q --workspace --example crdgen
+DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
+LAB := $(DEBUG)/lab
 # The lab that tests share; it ends with them.
 TEST_LAB := safetytwin-test
 # Where `make bench` leaves its figures.
@@ -34,40 +38,42 @@ help: ## This list
 
 .PHONY: try
 try: cargo ## What of this machine could be twinned, what not and why (no root, VM or cluster)
-	$(call stage,build,cargo build -q -p safetytwin -p safetytwin-agent --bins)
-	@target/debug/twin-agent --once -o json | target/debug/twin plan -
+	$(call stage,build,$(BUILD) --bin twin --bin twin-agent)
+	@$(DEBUG)/twin-agent --once -o json | $(DEBUG)/twin plan -
 
 .PHONY: demo
-demo: cargo ## The whole loop on real parts: a host changes, its twin follows (root)
+demo: lab ## The whole loop on real parts: a host changes, its twin follows (root)
 	@echo 'About 20 minutes and 6 GB the first time, 5 minutes later; packages are named before they are installed.'
-	$(call stage,build the lab,cargo build -q -p safetytwin-e2e)
 	$(call stage,prepare the lab,$(LAB) prepare)
-	$(call stage,build the product,cargo build -q --workspace --bins --features safetytwin/libvirt)
+	$(call stage,build the product,$(BUILD) --bins --features safetytwin/libvirt)
 	@$(LAB) demo
 
+.PHONY: lab
+lab: cargo
+	$(call stage,build the lab,$(BUILD) --bin lab)
+
 .PHONY: demo-shell
-demo-shell: ## A shell inside the demo, with PATH and KUBECONFIG set
+demo-shell: lab ## A shell inside the demo, with PATH and KUBECONFIG set
 	@$(LAB) shell
 
 .PHONY: demo-down
-demo-down: ## Removes the demo
+demo-down: lab ## Removes the demo
 	@$(LAB) down
 
 .PHONY: test
-test: cargo $(DEB) ## Everything: unit tests, libvirt, and the tests on real parts (root)
+test: lab $(DEB) ## Everything: unit tests, libvirt, and then the tests on real parts (root)
 	$(call stage,prepare the lab,$(LAB) prepare)
-	$(call stage,lint with libvirt,cargo clippy -q -p safetytwin --all-targets --features libvirt -- -D warnings)
-	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)
-	$(call stage,unit tests and libvirt,cargo test -q --workspace --exclude safetytwin-e2e --features safetytwin/libvirt)
-	$(call stage,test on real parts,cargo test -p safetytwin-e2e || { $(LAB) --name $(TEST_LAB) down; exit 1; })
+	$(call stage,lint with libvirt,cargo clippy -q --workspace --all-targets --features safetytwin/libvirt -- -D warnings)
+	$(call stage,build with libvirt,$(BUILD) --all-targets --features safetytwin/libvirt)
+	$(call stage,tests,cargo test --workspace --features safetytwin/libvirt || { $(LAB) --name $(TEST_LAB) down; exit 1; })
 	@$(LAB) --name $(TEST_LAB) down
 
 .PHONY: test-on
-test-on: cargo ## The agent against the tools of another Debian release: SUITE=trixie (root, 20 minutes)
+test-on: lab ## The agent against the tools of another Debian release: SUITE=trixie (root, 20 minutes)
 	@test -n '$(SUITE)' || { echo 'name a Debian suite: make test-on SUITE=trixie'; exit 1; }
 	$(call stage,prepare the lab with $(SUITE),SAFETYTWIN_HOST_SUITE=$(SUITE) $(LAB) prepare)
-	$(call stage,build with libvirt,cargo build -q --workspace --bins --features safetytwin/libvirt)
-	$(call stage,test on $(SUITE),SAFETYTWIN_HOST_SUITE=$(SUITE) cargo test -p safetytwin-e2e --test twin -- the_agent)
+	$(call stage,build with libvirt,$(BUILD) --bins --features safetytwin/libvirt)
+	$(call stage,test on $(SUITE),SAFETYTWIN_HOST_SUITE=$(SUITE) cargo test --workspace --features safetytwin/libvirt --test twin -- the_agent)
 
 .PHONY: test-fast
 test-fast: cargo ## Unit tests: no root, VM, cluster or libvirt headers
@@ -76,25 +82,25 @@ test-fast: cargo ## Unit tests: no root, VM, cluster or libvirt headers
 .PHONY: check
 check: cargo $(DENY) ## Format, generated files, licences and sources, lints, docs
 	$(call stage,format,cargo fmt --all --check)
-	$(call stage,generated files,cargo run -q -p safetytwin-crds --example crdgen -- --check)
+	$(call stage,generated files,$(BUILD) && $(DEBUG)/examples/crdgen --check)
 	$(call stage,dependencies,cargo fetch -q --locked && $(DENY) --offline -L error check licenses bans sources)
 	$(call stage,lints,cargo clippy -q --workspace --all-targets -- -D warnings)
-	$(call stage,docs,RUSTDOCFLAGS='-D warnings' cargo doc -q --workspace --no-deps)
+	$(call stage,docs,RUSTDOCFLAGS='-D warnings' cargo doc -q --workspace --no-deps --lib --bins --examples)
 
 .PHONY: generate
 generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
-	@cargo run -q -p safetytwin-crds --example crdgen
+	@$(BUILD) && $(DEBUG)/examples/crdgen
 
 .PHONY: bench
 bench: bench-fast ## Figures on real parts too, each beside a peer's (root, 100 minutes; BENCH='--only loop' takes 20)
 	$(call stage,release build,cargo build -q --release --workspace --bins --features safetytwin/libvirt)
-	$(call stage,release build of the peers,cargo build -q --release -p safetytwin-agent --examples)
+	$(call stage,release build of the peers,cargo build -q --release --workspace --examples)
 	$(call stage,figures on real parts,target/release/lab bench --figures $(FIGURES) $(BENCH))
 
 .PHONY: bench-fast
-bench-fast: cargo ## Figures of diff, rendering and digests
+bench-fast: lab ## Figures of diff, rendering and digests
 	@mkdir -p $(FIGURES)
-	$(call stage,micro benchmarks,SAFETYTWIN_FIGURES=$(FIGURES)/pure.json cargo bench -q -p safetytwin)
+	$(call stage,micro benchmarks,SAFETYTWIN_FIGURES=$(FIGURES)/pure.json cargo bench -q --workspace --bench plan)
 	@$(LAB) figures $(FIGURES)/pure.json
 
 .PHONY: bench-doc
@@ -116,7 +122,7 @@ nightly:
 	@cargo +nightly --version >/dev/null 2>&1 || { echo 'the nightly toolchain is missing: rustup toolchain install nightly --profile minimal'; exit 1; }
 
 .PHONY: images
-images: cargo ## Container images of agent and controller; PUSH=registry/name also pushes them
+images: lab ## Container images of agent and controller; PUSH=registry/name also pushes them
 	$(call stage,images,$(LAB) images $(if $(PUSH),--push $(PUSH)))
 
 .PHONY: deb
@@ -132,7 +138,7 @@ $(DENY):
 	$(call stage,install cargo-deny,cargo install -q --locked --debug cargo-deny --version $(DENY_VERSION) --root $(CACHE)/cargo-deny-$(DENY_VERSION))
 
 $(DEB):
-	$(call stage,install cargo-deb,cargo install -q --locked cargo-deb --version $(DEB_VERSION) --root $(CACHE)/cargo-deb-$(DEB_VERSION))
+	$(call stage,install cargo-deb,cargo install -q --locked --debug --no-default-features cargo-deb --version $(DEB_VERSION) --root $(CACHE)/cargo-deb-$(DEB_VERSION))
 
 $(FUZZ):
 	$(call stage,install cargo-fuzz,cargo install -q --locked cargo-fuzz --version $(FUZZ_VERSION) --root $(CACHE)/cargo-fuzz-$(FUZZ_VERSION) || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz --version $(FUZZ_VERSION) --root $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)'; exit 1; })

@@ -170,7 +170,7 @@ fn figures(files: &[PathBuf], page: Option<&Path>) -> Result<()> {
 fn make_images(repository: Option<&str>) -> Result<()> {
     let release = preconditions::check()?;
     let cache = Cache::open()?;
-    let binaries = images::compile(true)?;
+    let binaries = images::compile()?;
     let _alone = alone(&cache)?;
     packages::install_missing(&cache, &release)?;
     let archives = images::build(&cache, &release, &binaries)?;

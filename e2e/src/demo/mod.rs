@@ -1,7 +1,7 @@
 //! `lab demo`: the whole loop on real parts, told as it happens.
 //!
 //! ```text
-//! announce ─▶ prepare ─▶ binaries, images ─▶ lab ─▶ product ─▶ four changes of the host, each with its timeline
+//! announce ─▶ prepare ─▶ container images ─▶ lab ─▶ product ─▶ four changes of the host, each with its timeline
 //!                                                                       └─▶ restore ─▶ summary
 //! ```
 //! It leaves everything running until `lab down`.
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::images;
 use crate::lab::{Lab, Options};
 use crate::prepare::prepare;
 use crate::product::{self, AgentPlace, twin};
@@ -39,10 +38,8 @@ SafetyTwin demo: a host changes, its twin follows, and goes back.
 pub fn run(name: &str) -> Result<()> {
     let began = Instant::now();
     println!("{ANNOUNCEMENT}");
-    heading("Preparation: packages, control plane, machine images; then the product, from this checkout");
+    heading("Preparation: packages, control plane, machine images; then container images of this build");
     let prepared = prepare()?;
-    // Cargo tells itself how far it is.
-    images::compile(false)?;
     product::images::of_this_build(&prepared.cache)?;
     heading("The lab: a control plane, a node (web-01), a hypervisor");
     let lab = Lab::up(name, prepared, Options::default())?;

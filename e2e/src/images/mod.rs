@@ -64,14 +64,13 @@ pub struct Archives {
     pub controller: PathBuf,
 }
 
-/// Compiles both binaries, the controller with libvirt; answers the folder that holds them.
+/// Compiles both binaries for release, the controller with libvirt; answers the folder that holds them.
 ///
 /// # Errors
 /// Cargo fails; its own output says why.
-pub fn compile(release: bool) -> Result<PathBuf> {
+pub fn compile() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let profile = if release { "release" } else { "dev" };
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&root).args([
         "build",
@@ -80,13 +79,13 @@ pub fn compile(release: bool) -> Result<PathBuf> {
         "--package=safetytwin-agent",
         "--bins",
         "--features=safetytwin/libvirt",
-        &format!("--profile={profile}"),
+        "--release",
     ]);
     let status = cargo.status().context("failed to start cargo")?;
     if !status.success() {
         bail!("failed: {} ({status})", describe(&cargo));
     }
-    Ok(target.join(if release { "release" } else { "debug" }))
+    Ok(target.join("release"))
 }
 
 /// Builds both images from the binaries in `binaries` (`target/debug` or `target/release`), unless

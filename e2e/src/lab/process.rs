@@ -135,6 +135,6 @@ pub fn built_binary(name: &str) -> Result<PathBuf> {
         .find(|path| path.is_file());
     match found {
         Some(path) => Ok(path),
-        None => bail!("{name} is not built; run `cargo build --workspace --features libvirt`"),
+        None => bail!("{name} is not built; run `cargo build --workspace --features safetytwin/libvirt`"),
     }
 }

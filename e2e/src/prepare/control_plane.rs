@@ -172,22 +172,31 @@ impl Group {
     fn build(&self, directory: &Path, log: &Path) -> Result<()> {
         std::fs::write(directory.join("go.mod"), self.go_mod)?;
         std::fs::write(directory.join("go.sum"), self.go_sum)?;
-        for (name, package) in self.binaries {
-            stage(&format!("{name} {} from its Go module", self.version), || {
-                let mut go = Command::new("go");
-                go.current_dir(directory)
-                    .env("CGO_ENABLED", "0")
-                    .env("GOFLAGS", "");
-                go.args([
-                    "build",
-                    "-trimpath",
-                    "-buildvcs=false",
-                    "-ldflags",
-                    &format!("-s -w {}", self.link),
-                ]);
-                run_logged(go.args(["-o", name, package]), log)
-            })?;
-        }
+        let names: Vec<&str> = self.binaries.iter().map(|(name, _)| *name).collect();
+        let name = format!("{} {} from its Go module", names.join(", "), self.version);
+        stage(&name, || {
+            let mut go = Command::new("go");
+            // The compiler spends a fifth of its time on garbage with Go's own setting, and memory is here.
+            go.current_dir(directory)
+                .env("CGO_ENABLED", "0")
+                .env("GOFLAGS", "")
+                .env("GOGC", "400");
+            go.args([
+                "build",
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags",
+                &format!("-s -w {}", self.link),
+            ]);
+            // Several at once, so that one is compiled while another is linked; Go names each by its path.
+            let output = match self.binaries {
+                [(name, _)] => name,
+                _ => "./",
+            };
+            go.args(["-o", output])
+                .args(self.binaries.iter().map(|(_, package)| *package));
+            run_logged(&mut go, log)
+        })?;
         Ok(())
     }
 }

@@ -59,11 +59,17 @@ pub fn existing(cache: &Cache, recipe: &Recipe) -> Result<Image> {
     Ok(image)
 }
 
-/// Builds the image of `recipe` unless it is in the cache.
+/// Builds the image of `recipe` unless it is in the cache. `binaries` is called before those of the recipe are
+/// copied, and waits until they are there.
 ///
 /// # Errors
 /// A step fails; the message names the log.
-pub fn build(cache: &Cache, sources: &Sources, recipe: &Recipe) -> Result<Image> {
+pub fn build(
+    cache: &Cache,
+    sources: &Sources,
+    recipe: &Recipe,
+    binaries: impl FnOnce() -> Result<()>,
+) -> Result<Image> {
     let image = place(cache, recipe);
     let target = cache.images().join(&image.id);
     if target.is_dir() {
@@ -75,6 +81,7 @@ pub fn build(cache: &Cache, sources: &Sources, recipe: &Recipe) -> Result<Image>
         let built = stage(&format!("{} image: packages", recipe.name), || {
             bootstrap(&root, directory, sources, recipe, &log)
         })
+        .and_then(|()| binaries())
         .and_then(|()| {
             stage(&format!("{} image: disk", recipe.name), || {
                 finish(&root, directory, recipe, &log)

@@ -13,6 +13,7 @@ pub mod preconditions;
 pub mod recipes;
 
 use std::path::PathBuf;
+use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context, Result};
 
@@ -60,20 +61,17 @@ pub fn prepare() -> Result<Prepared> {
         Some(suite) => sources.other(&release.codename, suite),
         None => sources.clone(),
     };
-    let twin_recipe = recipes::twin();
 
-    // The first part of an image is mostly waiting for disk and network, a Go build is all processor.
-    let twin = std::thread::scope(|scope| -> Result<Image> {
-        let images = scope.spawn(|| image::build(&cache, &sources, &twin_recipe));
-        let built = control_plane.build(&cache);
-        let twin = images
-            .join()
-            .map_err(|_| anyhow::anyhow!("the build of the twin image panicked"))?;
-        built?;
-        twin
+    // An image is mostly waiting for disk and network, a Go build is all processor.
+    let (twin, acceleration, node) = std::thread::scope(|scope| -> Result<_> {
+        let mut compiling = Some(scope.spawn(|| control_plane.build(&cache)));
+        let mut compiled = || compiling.take().map_or(Ok(()), joined);
+        let twin = image::build(&cache, &sources, &recipes::twin(), || Ok(()))?;
+        let acceleration = stage("how guests run here", || acceleration::detect(&cache, &twin))?;
+        let node = image::build(&cache, &node_sources, &node_recipe, &mut compiled)?;
+        compiled()?;
+        Ok((twin, acceleration, node))
     })?;
-    let node = image::build(&cache, &node_sources, &node_recipe)?;
-    let acceleration = stage("how guests run here", || acceleration::detect(&cache, &twin))?;
     note(acceleration.describe());
     Ok(Prepared {
         cache,
@@ -82,6 +80,11 @@ pub fn prepare() -> Result<Prepared> {
         twin,
         acceleration,
     })
+}
+
+fn joined(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    let built = thread.join();
+    built.map_err(|_| anyhow::anyhow!("the build of the control plane panicked"))?
 }
 
 /// One process at a time installs and builds: what one made, the next finds.
