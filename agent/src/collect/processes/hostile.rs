@@ -5,6 +5,8 @@ use std::process::{Child, Command};
 
 use safetytwin_crds::item::ProcessItem;
 
+use super::events::News;
+use super::rows::Rows;
 use super::*;
 use crate::collect::accounts::Accounts;
 
@@ -44,7 +46,10 @@ impl Running {
     fn stat(&self) -> Stat {
         let pid = i32::try_from(self.child.id()).unwrap();
         let look = || {
-            let all = table::read(Path::new("/proc")).unwrap();
+            let (proc, news) = (Path::new("/proc"), News::default());
+            let all = Rows::default()
+                .read(proc, Instant::now(), &news, |_| false)
+                .unwrap();
             all.into_iter().find(|stat| stat.pid == pid).unwrap()
         };
         // Until it sleeps it is still being loaded: it has nothing resident yet.

@@ -1,8 +1,8 @@
 //! What was read of a process and need not be read again. Pure.
 //!
-//! A thousand processes cost some ten thousand system calls when everything is read, a tenth of that when only their
-//! `stat` is. A program changes by an exec, which the kernel tells; where it does not, name, group and command line are
-//! compared each minute. What neither tells (another user or directory, an executable that was
+//! A thousand processes cost some ten thousand system calls when everything is read (`rows` is about their `stat`). A
+//! program changes by an exec, which the kernel tells; where it does not, name, group and command line are compared
+//! each minute. What neither tells (another user or directory, an executable that was
 //! replaced) shows when what was read is too old; of a process that is too young to be listed nothing is kept.
 
 use std::collections::{HashMap, HashSet};
@@ -17,8 +17,8 @@ use super::table::{Owner, Stat};
 /// Nothing is believed for longer.
 const BELIEVED: Duration = Duration::from_secs(600);
 /// Where the kernel does not tell of each exec, what is believed is checked this often: a process that has another
-/// name, group or command line is read again. `stat` shows the name at each scan.
-const CHECKED: Duration = Duration::from_secs(60);
+/// name, group or command line is read again.
+pub const CHECKED: Duration = Duration::from_secs(60);
 
 /// Pid and start time: one process, also when its pid is used again.
 pub type Id = (i32, u64);
@@ -62,7 +62,7 @@ impl Memory {
             self.entries.clear();
         }
         self.entries.retain(|(pid, _), entry| {
-            now.saturating_duration_since(entry.read) < BELIEVED && !news.executed.contains(pid)
+            now.saturating_duration_since(entry.read) < BELIEVED && !news.renewed.contains(pid)
         });
         if !news.told {
             let old = |entry: &&mut Entry| now.saturating_duration_since(entry.checked) >= CHECKED;
@@ -198,7 +198,7 @@ mod tests {
     fn an_exec_a_loss_of_events_and_another_listening_socket_have_it_read_again() {
         let start = Instant::now();
         let executed = News {
-            executed: HashSet::from([5]),
+            renewed: HashSet::from([5]),
             ..told()
         };
         let missed = News {

@@ -9,6 +9,7 @@ pub mod helper;
 mod listens;
 mod memory;
 mod packages;
+mod rows;
 mod scan;
 pub(crate) mod table;
 

@@ -15,6 +15,7 @@ use super::helper::Helper;
 use super::listens;
 use super::memory::{Id, Known, Memory, id};
 use super::packages::Packages;
+use super::rows::Rows;
 use super::table::{self, Owner, Stat};
 use super::{MOST_BYTES, MainPids, TICKS};
 use crate::collect::accounts::Accounts;
@@ -59,6 +60,7 @@ pub struct Scanner {
     /// What is published, by key.
     pub listed: BTreeMap<String, Listed>,
     pub memory: Memory,
+    pub rows: Rows,
     /// Milliseconds since boot at the scan.
     pub uptime: u64,
     pub steady: Steady,
@@ -81,6 +83,7 @@ impl Scanner {
             known: HashMap::new(),
             listed: BTreeMap::new(),
             memory: Memory::default(),
+            rows: Rows::default(),
             uptime: 0,
             steady: Steady::default(),
             packages: Packages::default(),
@@ -91,12 +94,7 @@ impl Scanner {
     pub fn scan(&mut self, now: Instant, news: &News) -> Result<Scan, CollectError> {
         self.read_clock();
         let proc = self.root.proc().to_path_buf();
-        let all = table::read(&proc).map_err(|source| {
-            CollectError::Read(ReadError::Open {
-                path: proc.clone(),
-                source,
-            })
-        })?;
+        let all = self.read_table(&proc, now, news)?;
         self.memory.begin(now, news, listens::listening(&proc));
         let accounts = Accounts::read(&self.root);
         let roots = self.roots(&proc, &all, now);
@@ -123,6 +121,15 @@ impl Scanner {
             process.package = packages.remove(&process.key);
         }
         Ok(scan)
+    }
+
+    fn read_table(&mut self, proc: &Path, now: Instant, news: &News) -> Result<Vec<Stat>, CollectError> {
+        let (uptime, min_age) = (self.uptime, self.min_age);
+        let settled = |stat: &Stat| age(uptime, stat) >= min_age;
+        self.rows.read(proc, now, news, settled).map_err(|source| {
+            let path = proc.to_path_buf();
+            CollectError::Read(ReadError::Open { path, source })
+        })
     }
 
     /// The processes on their own, in start order.
@@ -173,17 +180,9 @@ impl Scanner {
     /// Remembers a process, once it is old enough: a program that has just started may still change its user and
     /// directory, which nobody tells.
     fn keep(&mut self, stat: &Stat, known: &Known) {
-        if self.age(stat) >= self.min_age {
+        if age(self.uptime, stat) >= self.min_age {
             self.memory.keep(stat, known);
         }
-    }
-
-    /// How long a process has run, by the clock of the scan.
-    fn age(&self, stat: &Stat) -> Duration {
-        Duration::from_millis(
-            self.uptime
-                .saturating_sub(stat.start.saturating_mul(1000) / TICKS),
-        )
     }
 
     /// Its item without a key, and the mark of its command line.
@@ -268,7 +267,7 @@ impl Scanner {
             let ordinal = ordinals.entry(known_as.base.clone()).or_insert(0);
             let Known { item, base, .. } = self.numbered(&stat, known_as, *ordinal);
             *ordinal += 1;
-            let age = self.age(&stat);
+            let age = age(self.uptime, &stat);
             let since = match self.known.get(&id(&stat)) {
                 Some((identity, since)) if *identity == base => *since,
                 // The same process under another name: its new identity is young.
@@ -382,6 +381,11 @@ pub fn key(item: &ProcessItem, ordinal: u32) -> String {
         item.user.id.unwrap_or(u32::MAX),
         ordinal,
     )
+}
+
+/// How long a process has run, so many milliseconds after boot.
+fn age(uptime: u64, stat: &Stat) -> Duration {
+    Duration::from_millis(uptime.saturating_sub(stat.start.saturating_mul(1000) / TICKS))
 }
 
 fn owner(proc: &Path, pid: i32) -> Option<Owner> {

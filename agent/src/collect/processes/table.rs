@@ -1,13 +1,6 @@
-//! The process table, read raw from procfs, and which processes are on their own.
+//! What procfs says of a process, and which processes are on their own. Pure.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use rustix::fs::{Dir, Mode, OFlags};
-
-use crate::hostroot::read_record;
 
 /// Kernel thread (`PF_KTHREAD`, include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -74,29 +67,6 @@ impl Stat {
             resident: number(21),
         })
     }
-}
-
-/// All processes there are; those that vanish meanwhile are left out.
-pub fn read(proc: &Path) -> std::io::Result<Vec<Stat>> {
-    let dir = rustix::fs::open(
-        proc,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut all = Vec::new();
-    for entry in Dir::read_from(&dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name.iter().all(u8::is_ascii_digit) {
-            let stat = Path::new(OsStr::from_bytes(name)).join("stat");
-            all.extend(
-                read_record(&dir, &stat)
-                    .ok()
-                    .and_then(|bytes| Stat::parse(&bytes)),
-            );
-        }
-    }
-    Ok(all)
 }
 
 /// To whom a control group belongs.

@@ -8,6 +8,7 @@ use super::files::command_line;
 use super::helper::Helper;
 use super::memory::{Known, Memory};
 use super::packages::Packages;
+use super::rows::Rows;
 use super::scan::{Candidate, Scanner};
 use super::*;
 use crate::collect::Content;
@@ -27,6 +28,7 @@ pub(super) fn scanner() -> Scanner {
         known: HashMap::from([((1, 1), (String::new(), Instant::now()))]),
         listed: BTreeMap::new(),
         memory: Memory::default(),
+        rows: Rows::default(),
         uptime: 0,
         steady: Steady::default(),
         packages: Packages::default(),

@@ -18,8 +18,8 @@ const MARGIN: Duration = Duration::from_millis(100);
 pub struct News {
     /// The source tells of each start, exec and end.
     pub told: bool,
-    /// Processes that run another program.
-    pub executed: HashSet<i32>,
+    /// Processes that are there anew, or run another program.
+    pub renewed: HashSet<i32>,
     /// Published processes that are gone, and since when.
     pub ended: HashMap<i32, Instant>,
     /// More happened than this says.
@@ -69,19 +69,18 @@ impl Watch {
         match event {
             Event::Started(pid) => {
                 self.started += 1;
+                self.renew(pid);
                 self.wait(pid, now);
             }
             Event::Executed(pid) => {
                 self.executed += 1;
-                if self.news.executed.len() < WAITED {
-                    self.news.executed.insert(pid);
-                } else {
-                    self.news.missed = true;
-                }
+                self.renew(pid);
                 self.wait(pid, now);
             }
             Event::Ended(pid) => {
                 self.ended += 1;
+                // Whoever has its pid next starts first.
+                self.news.renewed.remove(&pid);
                 self.forget(pid);
                 // It leaves when it was absent for as long.
                 if self.listed.contains(&pid) {
@@ -93,6 +92,14 @@ impl Watch {
                 self.lost += 1;
                 self.news.missed = true;
             }
+        }
+    }
+
+    fn renew(&mut self, pid: i32) {
+        if self.news.renewed.len() < WAITED {
+            self.news.renewed.insert(pid);
+        } else {
+            self.news.missed = true;
         }
     }
 
@@ -213,20 +220,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_is_told_once_and_a_storm_of_execs_is_said_to_be_one() {
+    fn what_was_heard_is_told_once_and_a_storm_is_said_to_be_one() {
         let (mut watch, now) = (Watch::new(AGE), Instant::now());
         watch.publish([7].into_iter());
-        for event in [Event::Executed(5), Event::Ended(7), Event::Ended(8)] {
+        for event in [
+            Event::Executed(5),
+            Event::Started(6),
+            Event::Ended(7),
+            Event::Started(8),
+            Event::Ended(8),
+        ] {
             watch.note(event, now);
         }
         let news = watch.news(true);
-        assert_eq!(news.executed, HashSet::from([5]));
+        assert_eq!(news.renewed, HashSet::from([5, 6]));
         assert_eq!(news.ended, HashMap::from([(7, now)]));
         assert!(news.told && !news.missed);
         let none = watch.news(false);
-        assert!(none.executed.is_empty() && none.ended.is_empty() && !none.missed);
+        assert!(none.renewed.is_empty() && none.ended.is_empty() && !none.missed);
         (0..100_000).for_each(|pid| watch.note(Event::Executed(pid), now));
         let storm = watch.news(true);
-        assert!(storm.missed && storm.executed.len() == WAITED);
+        assert!(storm.missed && storm.renewed.len() == WAITED);
     }
 }

@@ -1,0 +1,175 @@
+//! The process table, of which only what may have changed is read again.
+//!
+//! A thousand `stat` files take some ten milliseconds, their list a tenth of that. A process that has run for a while
+//! keeps its name, parent and terminal but for an exec, which the kernel tells, and the end of its parent, which the
+//! list shows. So a row counts for a minute, while the process and its parent are listed and nothing was told; where
+//! the kernel tells nothing, a program that calls another in its place, or a pid that is used again within seconds,
+//! shows a minute late.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Dir, Mode, OFlags};
+
+use super::events::News;
+use super::memory::CHECKED;
+use super::table::Stat;
+use crate::hostroot::read_record;
+
+/// The rows of settled processes, by pid, and when each was read.
+#[derive(Default)]
+pub struct Rows(HashMap<i32, (Stat, Instant)>);
+
+impl Rows {
+    /// All processes that `proc` lists, in its order; those that vanish meanwhile are left out. A row is kept for the
+    /// next time when its process is `settled`.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn read(
+        &mut self,
+        proc: &Path,
+        now: Instant,
+        news: &News,
+        settled: impl Fn(&Stat) -> bool,
+    ) -> io::Result<Vec<Stat>> {
+        let dir = rustix::fs::open(
+            proc,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let pids = pids(&dir)?;
+        let listed: HashSet<i32> = pids.iter().copied().collect();
+        if news.missed {
+            self.0.clear();
+        }
+        self.0.retain(|pid, (stat, read)| {
+            listed.contains(pid)
+                && (stat.ppid == 0 || listed.contains(&stat.ppid))
+                && !news.renewed.contains(pid)
+                && now.saturating_duration_since(*read) < CHECKED
+        });
+        let mut all = Vec::with_capacity(pids.len());
+        for pid in pids {
+            if let Some((stat, _)) = self.0.get(&pid) {
+                all.push(stat.clone());
+                continue;
+            }
+            let read = read_record(&dir, Path::new(&format!("{pid}/stat")));
+            let Some(stat) = read.ok().and_then(|bytes| Stat::parse(&bytes)) else {
+                continue;
+            };
+            if settled(&stat) {
+                self.0.insert(pid, (stat.clone(), now));
+            }
+            all.push(stat);
+        }
+        Ok(all)
+    }
+}
+
+fn pids(dir: impl std::os::fd::AsFd) -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = std::str::from_utf8(entry.file_name().to_bytes());
+        pids.extend(name.ok().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(pids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `/proc` with process 1 and its child 100, and what is read of it.
+    struct Planted {
+        proc: tempfile::TempDir,
+        rows: Rows,
+        begin: Instant,
+    }
+
+    impl Planted {
+        fn new() -> Self {
+            let planted = Self {
+                proc: tempfile::tempdir().unwrap(),
+                rows: Rows::default(),
+                begin: Instant::now(),
+            };
+            planted.write(1, 0, "init");
+            planted.write(100, 1, "before");
+            planted
+        }
+
+        fn write(&self, pid: i32, ppid: i32, name: &str) {
+            let dir = self.proc.path().join(pid.to_string());
+            std::fs::create_dir_all(&dir).unwrap();
+            let stat = format!("{pid} ({name}) S {ppid} 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {pid} 0 0\n");
+            std::fs::write(dir.join("stat"), stat).unwrap();
+        }
+
+        /// The name of process 100 at a scan so many seconds after the first.
+        fn name(&mut self, seconds: u64, news: &News, settled: bool) -> String {
+            let now = self.begin + Duration::from_secs(seconds);
+            let all = self.rows.read(self.proc.path(), now, news, |_| settled).unwrap();
+            let row = all.iter().find(|stat| stat.pid == 100).unwrap();
+            String::from_utf8(row.comm.clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_settled_process_is_read_once_a_minute() {
+        let mut planted = Planted::new();
+        let quiet = News::default();
+        assert_eq!(planted.name(0, &quiet, true), "before");
+        planted.write(100, 1, "after");
+        assert_eq!(planted.name(59, &quiet, true), "before");
+        assert_eq!(planted.name(60, &quiet, true), "after");
+    }
+
+    #[test]
+    fn a_young_process_is_read_each_time() {
+        let mut planted = Planted::new();
+        planted.name(0, &News::default(), false);
+        planted.write(100, 1, "after");
+        assert_eq!(planted.name(1, &News::default(), false), "after");
+    }
+
+    #[test]
+    fn news_and_the_end_of_its_parent_have_a_process_read_again() {
+        let renewed = News {
+            renewed: HashSet::from([100]),
+            ..News::default()
+        };
+        let missed = News {
+            missed: true,
+            ..News::default()
+        };
+        for news in [renewed, missed] {
+            let mut planted = Planted::new();
+            planted.name(0, &News::default(), true);
+            planted.write(100, 1, "after");
+            assert_eq!(planted.name(1, &news, true), "after", "{news:?}");
+        }
+        let mut planted = Planted::new();
+        planted.write(50, 1, "parent");
+        planted.write(100, 50, "before");
+        planted.name(0, &News::default(), true);
+        std::fs::remove_dir_all(planted.proc.path().join("50")).unwrap();
+        planted.write(100, 1, "after");
+        assert_eq!(planted.name(1, &News::default(), true), "after");
+    }
+
+    #[test]
+    fn a_process_that_ended_is_not_there_and_nothing_that_is_no_process_is() {
+        let mut planted = Planted::new();
+        std::fs::create_dir_all(planted.proc.path().join("self")).unwrap();
+        planted.name(0, &News::default(), true);
+        std::fs::remove_dir_all(planted.proc.path().join("100")).unwrap();
+        let (proc, now) = (planted.proc.path(), planted.begin);
+        let all = planted.rows.read(proc, now, &News::default(), |_| true).unwrap();
+        assert_eq!(all.iter().map(|stat| stat.pid).collect::<Vec<_>>(), [1]);
+    }
+}
