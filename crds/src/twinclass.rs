@@ -63,6 +63,8 @@ pub struct Allowed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.baseImage) != has(self.adopt)").message("give exactly one of baseImage (create a VM) and adopt (use an existing domain)"))]
+// The VM of a twin is the controller's to delete, or it is not.
+#[x_kube(validation = Rule::new("has(self.adopt) == has(oldSelf.adopt)").message("a class creates VMs or adopts domains for good: make another class"))]
 // libvirt also speaks TLS where a URI has a host and no transport.
 #[x_kube(validation = Rule::new("has(self.credentialsRef) == self.uri.matches('^qemu([+]tls://|://[^/])')").message("a URI over TLS needs credentialsRef and no other takes it: it names the Secret with ca.crt, tls.crt and tls.key"))]
 pub struct Libvirt {

@@ -12,7 +12,7 @@ use safetytwin_e2e::bench::sheet::{Sheet, list, placed};
 use safetytwin_e2e::bench::{self, machine::machine};
 use safetytwin_e2e::cache::Cache;
 use safetytwin_e2e::images;
-use safetytwin_e2e::lab::{DEFAULT_NAME, Lab, Options};
+use safetytwin_e2e::lab::{DEFAULT_NAME, Lab, Monitored, Options};
 use safetytwin_e2e::prepare::{alone, packages, preconditions, prepare, prepared};
 
 /// A real control plane, node, hypervisor and network in namespaces of their own.
@@ -118,7 +118,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Verb::Figures { files, write } => figures(&files, write.as_deref())?,
         Verb::Up { no_node, api_only } => {
             let options = Options {
-                node: !no_node && !api_only,
+                host: match no_node || api_only {
+                    true => Monitored::Nothing,
+                    false => Monitored::Vm,
+                },
                 hypervisor: !api_only,
                 ..Options::default()
             };

@@ -1,9 +1,10 @@
 //! `lab bench`: figures on real parts, each beside its goal and a peer from the same run.
 //!
 //! ```text
-//! whole (lab with a twin) ─┐
-//! agent (lab, full host)  ─┼─▶ a sheet each: printed, kept as JSON, written into docs/performance.md
-//! fleet (API server only) ─┘
+//! loop (lab with a twin)            ─┐
+//! agent (lab, full host in a VM)    ─┼─▶ a sheet each: printed, kept as JSON, written into docs/performance.md
+//! native (lab, host in namespaces)  ─┤
+//! fleet (API server only)           ─┘
 //! ```
 //! Nothing here is a test: a goal that is missed is printed, and a part that fails leaves out its figures only.
 
@@ -36,8 +37,10 @@ pub const NAME: &str = "safetytwin-bench";
 pub enum Part {
     /// From a change on the host to the twin: changes, points, pushes, an idle host.
     Loop,
-    /// What the agent costs a full host, beside a straightforward program and node_exporter.
+    /// What the agent costs a full host, beside a straightforward program and node_exporter: on a node in a VM.
     Agent,
+    /// The same on this machine's own processor, on a host in namespaces.
+    Native,
     /// What many hosts cost the control plane, beside kubelets.
     Fleet,
 }
@@ -69,13 +72,14 @@ pub struct Settings {
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Loop, Self::Agent, Self::Fleet];
+    const ALL: [Self; 4] = [Self::Loop, Self::Agent, Self::Native, Self::Fleet];
 
     /// Name of its sheet, and of its place in docs/performance.md.
     fn sheet(self) -> &'static str {
         match self {
             Self::Loop => "loop",
             Self::Agent => "agent",
+            Self::Native => "native",
             Self::Fleet => "fleet",
         }
     }
@@ -83,7 +87,7 @@ impl Part {
     fn measure(self, name: &str, settings: &Settings) -> Result<Sheet> {
         match self {
             Self::Loop => whole::run(name, settings.samples.max(1)),
-            Self::Agent => agent::run(name, settings.agent_minutes),
+            Self::Agent | Self::Native => agent::run(name, self, settings.agent_minutes),
             Self::Fleet => fleet::run(settings),
         }
     }

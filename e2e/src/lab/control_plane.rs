@@ -108,7 +108,7 @@ fn etcd(lab: &Lab) -> Result<()> {
         "--unsafe-no-fsync",
         "--log-level=warn",
     ]);
-    lab.daemon("etcd", &mut etcd)
+    lab.daemon("etcd", &mut etcd).map(|_| ())
 }
 
 fn api_server(lab: &Lab) -> Result<()> {
@@ -140,7 +140,7 @@ fn api_server(lab: &Lab) -> Result<()> {
     ] {
         server.arg(format!("--{flag}={}", pki(file)));
     }
-    lab.daemon("kube-apiserver", &mut server)
+    lab.daemon("kube-apiserver", &mut server).map(|_| ())
 }
 
 fn controllers(lab: &Lab) -> Result<()> {
@@ -168,5 +168,5 @@ fn controllers(lab: &Lab) -> Result<()> {
         .arg("--kubeconfig")
         .arg(lab.path("scheduler.kubeconfig"));
     scheduler.args(["--bind-address=127.0.0.1", "--leader-elect=false"]);
-    lab.daemon("kube-scheduler", &mut scheduler)
+    lab.daemon("kube-scheduler", &mut scheduler).map(|_| ())
 }

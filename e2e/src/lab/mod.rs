@@ -12,6 +12,7 @@ pub mod guest;
 pub mod host;
 pub mod hypervisor;
 mod namespaces;
+mod native;
 pub mod node;
 pub mod node_images;
 pub mod pki;
@@ -43,21 +44,32 @@ pub const TEST_NAME: &str = "safetytwin-test";
 /// Marks a lab that is up; holds what it was made from.
 const UP: &str = "up";
 
+/// What the monitored host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Monitored {
+    /// There is none.
+    Nothing,
+    /// A VM that is a Kubernetes node.
+    Vm,
+    /// systemd in namespaces, on this machine's own processor; no kubelet.
+    Native,
+}
+
 /// What of a lab is to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The monitored host.
-    pub node: bool,
-    /// libvirt with the pool of twins; the node needs it.
+    pub host: Monitored,
+    /// libvirt with the pool of twins; a host that is a VM needs it.
     pub hypervisor: bool,
-    /// Memory of the monitored host in MiB.
+    /// Memory of the monitored host in MiB, if it is a VM.
     pub node_memory: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            node: true,
+            host: Monitored::Vm,
             hypervisor: true,
             node_memory: 1536,
         }
@@ -108,16 +120,22 @@ impl Lab {
             control_plane::issue(&authority, &self.state)?;
             node::issue(&authority, &self.state)
         })?;
-        if options.hypervisor || options.node {
+        let vm = options.host == Monitored::Vm;
+        if options.hypervisor || vm {
             hypervisor::start(self, &self.prepared.twin)?;
         }
-        if options.node {
+        if vm {
             // It boots while the control plane starts; its kubelet tries again until the API server answers.
             node::start(self, &self.prepared.node, options.node_memory)?;
         }
         control_plane::start(self)?;
-        if options.node {
-            node::wait_ready(self)?;
+        match options.host {
+            Monitored::Nothing => {}
+            Monitored::Vm => node::wait_ready(self)?,
+            Monitored::Native => {
+                native::start(self, &self.prepared.node)?;
+                native::register(self)?;
+            }
         }
         std::fs::write(self.path(UP), self.prepared.id()).context("failed to mark the lab as up")
     }
@@ -285,18 +303,18 @@ impl Lab {
         self.prepared.control_plane.binary(name)
     }
 
-    /// Starts something that runs as long as the lab; its output goes to `logs/NAME.log`.
-    fn daemon(&self, name: &str, command: &mut Command) -> Result<()> {
+    /// Starts something that runs as long as the lab; its output goes to `logs/NAME.log`. Answers its process.
+    fn daemon(&self, name: &str, command: &mut Command) -> Result<u32> {
         let log = append(&self.path("logs").join(format!("{name}.log")))?;
         command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        command
+        let child = command
             .spawn()
-            .map(|_| ())
-            .with_context(|| format!("failed to start {name}"))
+            .with_context(|| format!("failed to start {name}"))?;
+        Ok(child.id())
     }
 
     /// Defines a domain from its XML and starts it.
@@ -331,6 +349,7 @@ fn remove(cache: &Cache, name: &str) -> Result<()> {
     let state = cache.lab(name);
     if let Some(namespaces) = Namespaces::find(&state) {
         namespaces.destroy()?;
+        native::forget(name);
     }
     if state.exists() {
         note(&format!("removing {}", state.display()));

@@ -154,7 +154,22 @@ fn a_class_either_creates_or_adopts_and_boots_one_way() {
     accepted(&class("c"));
     accepted(&adopting);
     let message = "give exactly one of baseImage (create a VM) and adopt (use an existing domain)";
-    refused(&with(&class("c"), &[("/spec/libvirt/adopt", adopt)]), message);
+    refused(
+        &with(&class("c"), &[("/spec/libvirt/adopt", adopt.clone())]),
+        message,
+    );
+    let other_way = [
+        ("/spec/libvirt/baseImage", Value::Null),
+        ("/spec/libvirt/adopt", adopt),
+    ];
+    update(
+        &class("c"),
+        &[&[("/spec/libvirt/baseImage", json!("debian-13.qcow2"))]],
+        &[(
+            &other_way,
+            "a class creates VMs or adopts domains for good: make another class",
+        )],
+    );
     refused(
         &with(&class("c"), &[("/spec/libvirt/baseImage", Value::Null)]),
         message,

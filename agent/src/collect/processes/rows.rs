@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{Dir, Mode, OFlags};
 
@@ -82,6 +82,8 @@ fn pids(dir: impl std::os::fd::AsFd) -> io::Result<Vec<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A `/proc` with process 1 and its child 100, and what is read of it.

@@ -1,4 +1,4 @@
-//! What the agent costs a full host: one after the other, the host without any watcher, with the agent, with a
+//! What the agent costs a full host, in a VM or on the machine's own processor: one after the other, the host without any watcher, with the agent, with a
 //! straightforward program, and with node_exporter that is scraped. One at a time, because all of them make process 1,
 //! the bus and the container engine work, which no control group tells apart.
 
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::sheet::Sheet;
 use super::{Part, example, machine};
-use crate::lab::{Lab, Options, node};
+use crate::lab::{Lab, Monitored, Options, node};
 use crate::prepare::{packages, prepare};
 use crate::product::agent::{self, UNIT};
 use crate::product::{self, AgentPlace};
@@ -40,19 +40,27 @@ const FIRST_STATE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// The lab does not come up, or the agent could not be measured.
-pub(super) fn run(name: &str, minutes: u64) -> Result<Sheet> {
+pub(super) fn run(name: &str, part: Part, minutes: u64) -> Result<Sheet> {
     let naive = example("naive")?;
     let prepared = prepare()?;
     let exporter = stage("node_exporter from its Debian package", || {
         packages::unpacked(&prepared.cache, peers::EXPORTER_PACKAGE)
     });
     let cache = prepared.cache.clone();
-    let options = Options {
-        node_memory: load::MEMORY,
-        ..Options::default()
+    let options = match part {
+        Part::Native => Options {
+            host: Monitored::Native,
+            hypervisor: false,
+            ..Options::default()
+        },
+        _ => Options {
+            node_memory: load::MEMORY,
+            ..Options::default()
+        },
     };
     let lab = Lab::up(name, prepared, options)?;
     let programs = Programs {
+        part,
         naive: &naive,
         exporter: exporter.as_deref().ok(),
     };
@@ -66,8 +74,9 @@ pub(super) fn run(name: &str, minutes: u64) -> Result<Sheet> {
     Ok(sheet)
 }
 
-/// The peers' programs.
+/// What is measured, and the peers' programs.
 struct Programs<'a> {
+    part: Part,
     naive: &'a Path,
     exporter: Option<&'a Path>,
 }
@@ -77,9 +86,13 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
     let load = load::fill(lab)?;
     note(&format!("{load:?}"));
     stage("the peers' programs", || bring(lab, programs))?;
-    let read = stage("a system call here and there", || {
-        peers::emulation(lab, programs.naive)
-    })?;
+    let native = programs.part == Part::Native;
+    let read = match native {
+        true => None,
+        false => Some(stage("a system call here and there", || {
+            peers::emulation(lab, programs.naive)
+        })?),
+    };
     let mut missing = Vec::new();
     let short = (length / PEERS).max(Duration::from_secs(60));
     let without = watch(lab, None, short)?;
@@ -96,7 +109,7 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
     let exporter = programs
         .exporter
         .and_then(|_| peer("node_exporter", exporter_alone(lab, short)));
-    let conditions = conditions(lab, load, length, short)?;
+    let conditions = conditions(lab, native, load, [length, short])?;
     let measured = Measured {
         load,
         read,
@@ -107,7 +120,7 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
         exporter,
     };
     Ok(Sheet {
-        name: Part::Agent.sheet().to_owned(),
+        name: programs.part.sheet().to_owned(),
         conditions,
         figures: measured.figures(),
         missing,
@@ -207,15 +220,26 @@ fn sleep(lab: &Lab, length: Duration) -> Result<()> {
     Ok(())
 }
 
-fn conditions(lab: &Lab, load: Load, length: Duration, short: Duration) -> Result<Vec<(String, String)>> {
+fn conditions(
+    lab: &Lab,
+    native: bool,
+    load: Load,
+    [length, short]: [Duration; 2],
+) -> Result<Vec<(String, String)>> {
+    let host = match native {
+        true => "systemd in namespaces on this machine's own processor and kernel".to_owned(),
+        false => format!(
+            "a Kubernetes node in a VM, 2 processors, {} MiB; {}",
+            load::MEMORY,
+            lab.prepared().acceleration.describe()
+        ),
+    };
     let entries = [
-        ("guests", lab.prepared().acceleration.describe().to_owned()),
         (
             "host",
             format!(
-                "a Kubernetes node in a VM, 2 processors, {} MiB: {} processes ({} of them independent), {} units ({} \
+                "{host}: {} processes ({} of them independent), {} units ({} \
                  of them services with a file of their own), {} running containers",
-                load::MEMORY,
                 load.processes,
                 load::PROCESSES,
                 load.units,

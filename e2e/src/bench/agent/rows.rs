@@ -17,8 +17,9 @@ const EXPORTER_NAME: &str = "node_exporter, scraped";
 #[derive(Debug, Serialize)]
 pub(super) struct Measured {
     pub(super) load: Load,
-    /// Seconds for one read of a small file of /proc: on this machine, on the emulated host.
-    pub(super) read: (f64, f64),
+    /// Seconds for one read of a small file of /proc, on this machine and on the emulated host; none where the host
+    /// runs on this machine's own processor.
+    pub(super) read: Option<(f64, f64)>,
     pub(super) without: Span,
     pub(super) agent: Span,
     pub(super) latency: Vec<Sample>,
@@ -78,16 +79,14 @@ impl Measured {
 
     fn processor(&self) -> Vec<Figure> {
         let own = |(span, service): Watcher<'_>| span.percent(&group(service));
-        let mut rows = self.beside(
-            "processor time, share of one emulated core",
-            Unit::Percent,
-            0.10,
-            own,
-        );
-        let (here, there) = self.read;
-        if here <= 0.0 || there <= 0.0 {
+        let share = match self.read {
+            Some(_) => "processor time, share of one emulated core",
+            None => "processor time, share of one core",
+        };
+        let mut rows = self.beside(share, Unit::Percent, 0.10, own);
+        let Some((here, there)) = self.read.filter(|(here, there)| *here > 0.0 && *there > 0.0) else {
             return rows;
-        }
+        };
         let factor = there / here;
         let estimate = |span: &Span, service| own((span, service)).map(|percent| percent / factor);
         rows.extend(estimate(&self.agent, UNIT).map(|value| {
@@ -247,7 +246,7 @@ mod tests {
                 containers: 50,
                 sleepers: 1200,
             },
-            read: (1e-6, 20e-6),
+            read: Some((1e-6, 20e-6)),
             without: span(None, 0, 100, 0),
             agent: span(Some(UNIT), 500, 110, 12 << 20),
             latency: vec![
@@ -278,6 +277,17 @@ mod tests {
             ["12.0 MiB", "15.0 MiB, met"]
         );
         assert_eq!(row(&rows, "processes that the agent started in 100 s").value, 0.0);
+    }
+
+    #[test]
+    fn on_the_machines_own_processor_nothing_is_estimated() {
+        let rows = Measured {
+            read: None,
+            ..measured()
+        }
+        .figures();
+        assert_eq!(row(&rows, "processor time, share of one core").goal, Some(0.10));
+        assert!(rows.iter().all(|row| !row.what.contains("emula")));
     }
 
     #[test]
