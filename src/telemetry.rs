@@ -1,13 +1,13 @@
 //! Logging of every binary verb: readable lines on a terminal, JSON everywhere else.
 //!
-//! Called once by `main`. The level comes from `TWIN_LOG` (`info`, `safetytwin=debug,kube=warn` …).
+//! Called once by `main`. The level comes from `RUST_LOG` (`info`, `safetytwin=debug,kube=warn` …).
 
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
 /// Environment variable with the log filter.
-pub const FILTER_VARIABLE: &str = "TWIN_LOG";
+pub const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// Installs the log subscriber. `level` holds when [`FILTER_VARIABLE`] is not set or not readable.
 /// A second call changes nothing.

@@ -3,7 +3,7 @@
 //! serialises all of it as JSON. Built by `make bench`, run on the monitored host by `lab bench`, shipped nowhere.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -26,9 +26,6 @@ struct Arguments {
     /// Where the JSON goes; a file that is kept in memory, as a request would be.
     #[arg(long, default_value = "/run/naive.json")]
     out: PathBuf,
-    /// Reads /proc/self/stat this often, prints nanoseconds for one read, and ends: how dear system calls are here.
-    #[arg(long)]
-    read_stat: Option<u32>,
 }
 
 /// A unit as `ListUnits` has it: name, description, load, active and sub state, following, path, job id, job type,
@@ -49,10 +46,6 @@ type Unit = (
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(reads) = arguments.read_stat {
-        println!("{}", nanoseconds_of_a_read(reads)?);
-        return Ok(());
-    }
     let mut system = System::new()?;
     let mut tick = tokio::time::interval(Duration::from_secs(arguments.interval));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,12 +109,4 @@ async fn containers() -> anyhow::Result<Vec<Value>> {
     let all = ListContainersOptionsBuilder::new().all(true).build();
     let list = docker.list_containers(Some(all)).await?;
     Ok(list.iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
-}
-
-fn nanoseconds_of_a_read(reads: u32) -> anyhow::Result<u128> {
-    let began = Instant::now();
-    for _ in 0..reads {
-        std::fs::read("/proc/self/stat").context("failed to read /proc/self/stat")?;
-    }
-    Ok(began.elapsed().as_nanos() / u128::from(reads.max(1)))
 }

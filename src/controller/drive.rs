@@ -12,6 +12,7 @@ use kube::runtime::controller::Action;
 use super::backoff;
 use super::context::Context;
 use super::error::Error;
+use super::health::Begun;
 
 /// Runs `reconcile` for a watched object. Never fails: an error becomes a wait.
 ///
@@ -28,11 +29,10 @@ where
     F: FnOnce(Arc<K>, Arc<Context>) -> R,
     R: Future<Output = Result<Action, Error>> + Send + 'static,
 {
-    ctx.pulse.beat(kind);
     if ctx.may_act().is_err() {
         return Ok(Action::requeue(backoff::FIRST));
     }
-    let busy = Busy::new(Arc::clone(&ctx));
+    let busy = Busy::new(Arc::clone(&ctx), kind);
     let object = match &object.0 {
         Ok(object) => Arc::new(object.clone()),
         Err(invalid) => {
@@ -88,17 +88,21 @@ where
 }
 
 /// Counts a running reconcile for as long as it lives.
-struct Busy(Arc<Context>);
+struct Busy {
+    ctx: Arc<Context>,
+    _begun: Begun,
+}
 
 impl Busy {
-    fn new(ctx: Arc<Context>) -> Self {
+    fn new(ctx: Arc<Context>, kind: &'static str) -> Self {
         ctx.busy.send_modify(|busy| *busy += 1);
-        Self(ctx)
+        let _begun = ctx.pulse.begin(kind);
+        Self { ctx, _begun }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.send_modify(|busy| *busy -= 1);
+        self.ctx.busy.send_modify(|busy| *busy -= 1);
     }
 }

@@ -1,11 +1,12 @@
 //! `/healthz`, `/readyz` and `/metrics` on one address.
 //!
-//! Live: the process answers and each watch has had an event within [`SILENCE`]; readiness: the
-//! lease is held, or another replica holds it and this one waits.
+//! Live: no reconcile and no look at the VMs has been under way for longer than [`TOO_LONG`]; a driver that ends takes
+//! the process with it. A cluster in which nothing happens is as live as a busy one. Ready: the process serves, also
+//! while another replica leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,31 +18,57 @@ use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
 
-/// A reconcile queue that was given up is noticed after this long without a sign of life.
-pub const SILENCE: Duration = Duration::from_secs(900);
+/// What is under way for longer hangs: the longest steps, a point and a revert, end within minutes.
+pub const TOO_LONG: Duration = Duration::from_secs(900);
 
-/// Signs of life of the drivers.
+/// What the controller does right now.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    last: Mutex<BTreeMap<&'static str, Instant>>,
+    under_way: Mutex<UnderWay>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    next: u64,
+    begun: BTreeMap<u64, (&'static str, Instant)>,
+}
+
+/// Something that is under way until this is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    pulse: Arc<Pulse>,
+    number: u64,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.pulse.lock().begun.remove(&self.number);
+    }
 }
 
 impl Pulse {
-    /// The driver of this kind did something, or its timer found nothing to do.
-    pub fn beat(&self, kind: &'static str) {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(kind, Instant::now());
+    /// Something of this kind begins.
+    pub fn begin(self: &Arc<Self>, kind: &'static str) -> Begun {
+        let mut under_way = self.lock();
+        let number = under_way.next;
+        under_way.next += 1;
+        under_way.begun.insert(number, (kind, Instant::now()));
+        Begun {
+            pulse: Arc::clone(self),
+            number,
+        }
     }
 
-    /// Kinds without a sign of life for longer than [`SILENCE`].
-    pub fn silent(&self) -> Vec<&'static str> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter()
-            .filter(|(_, at)| at.elapsed() > SILENCE)
-            .map(|(kind, _)| *kind)
-            .collect()
+    /// Kinds of which something hangs.
+    pub fn hanging(&self, now: Instant) -> BTreeSet<&'static str> {
+        let under_way = self.lock();
+        let hangs = |at: &Instant| now.saturating_duration_since(*at) > TOO_LONG;
+        let hanging = under_way.begun.values().filter(|(_, at)| hangs(at));
+        hanging.map(|(kind, _)| *kind).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,15 +90,34 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, pulse: Arc<Pulse>
 }
 
 async fn healthz(State(shown): State<Shown>) -> Response {
-    let silent = shown.pulse.silent();
-    if silent.is_empty() {
+    let hanging = shown.pulse.hanging(Instant::now());
+    if hanging.is_empty() {
         return "ok\n".into_response();
     }
-    let text = format!("no sign of life: {}\n", silent.join(", "));
+    let hanging: Vec<&str> = hanging.into_iter().collect();
+    let text = format!("under way for too long: {}\n", hanging.join(", "));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn metrics_text(State(shown): State<Shown>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], shown.metrics.text()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_named_and_a_quiet_controller_is_live() {
+        let pulse = Arc::new(Pulse::default());
+        let later = Instant::now() + TOO_LONG + Duration::from_secs(1);
+        drop(pulse.begin("hoststate"));
+        assert!(pulse.hanging(later).is_empty(), "nothing is under way");
+        let begun = pulse.begin("digitaltwin");
+        assert!(pulse.hanging(Instant::now()).is_empty(), "it has just begun");
+        assert_eq!(pulse.hanging(later), BTreeSet::from(["digitaltwin"]));
+        drop(begun);
+        assert!(pulse.hanging(later).is_empty());
+    }
 }

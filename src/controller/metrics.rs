@@ -33,7 +33,7 @@ pub struct FailureLabel {
 pub struct OperationLabel {
     /// apply, restore or point.
     pub operation: &'static str,
-    /// Applied, ItemsFailed, Restored, Taken or Failed.
+    /// Of an apply Applied, ItemsFailed or Failed; Restored; Taken.
     pub result: &'static str,
 }
 

@@ -70,6 +70,9 @@ pub enum RunError {
     /// The lease was lost.
     #[error("the lease was lost: another process leads")]
     LeaseLost,
+    /// A driver ended while this process led.
+    #[error("a driver ended by itself: this is a bug of the controller")]
+    DriverEnded,
     /// Health and metrics could not be served.
     #[error("failed to serve {address}")]
     Serve {
@@ -142,10 +145,11 @@ pub async fn run(
         identity = settings.identity,
         "leading"
     );
-    let drivers = tokio::spawn(drivers(Arc::clone(&ctx), settings.concurrency));
+    let mut drivers = tokio::spawn(drivers(Arc::clone(&ctx), settings.concurrency));
     let lost = tokio::select! {
         () = stopped(stop) => false,
         () = lost(lead, settings.elect) => true,
+        _ = &mut drivers => return Err(RunError::DriverEnded),
         Some(Ok(Err(error))) = tasks.join_next() => return Err(error),
     };
     tracing::info!("stopping");
@@ -177,7 +181,7 @@ async fn lost(mut lead: watch::Receiver<bool>, elect: bool) {
     let _gone = lead.wait_for(|leads| !*leads).await;
 }
 
-/// Runs all drivers until `running` turns false and their reconciles have ended.
+/// Runs all drivers until `running` turns false and their reconciles have ended, or one ends by itself.
 async fn drivers(ctx: Arc<Context>, concurrency: u16) {
     let config = Config::default().concurrency(concurrency);
     let (wake_twins, wake_hosts) = ctx.memory.wakers();
@@ -227,7 +231,7 @@ async fn drivers(ctx: Arc<Context>, concurrency: u16) {
     tasks.spawn(hosts.for_each(|_| std::future::ready(())));
     spawn_small_drivers(&mut tasks, &ctx, &config);
     tasks.spawn(vmwatch::run(Arc::clone(&ctx), ended(&ctx)));
-    while tasks.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() && !*ctx.running.borrow() {}
 }
 
 fn spawn_small_drivers(tasks: &mut JoinSet<()>, ctx: &Arc<Context>, config: &Config) {

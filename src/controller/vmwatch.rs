@@ -22,7 +22,7 @@ pub async fn run(ctx: Arc<Context>, ended: impl Future<Output = ()>) {
             () = &mut ended => return,
             _ = tick.tick() => {}
         }
-        ctx.pulse.beat("vmwatch");
+        let _begun = ctx.pulse.begin("vmwatch");
         let looks = ctx.memory.watched().into_iter().map(|vm| {
             let ctx = Arc::clone(&ctx);
             async move {

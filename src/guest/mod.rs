@@ -49,7 +49,7 @@ pub enum GuestError {
     },
     /// Another host key than the pinned one: no authentication byte was sent.
     #[error(
-        "guest at {address} shows host key {found}, pinned is another: refuse to log in; if the VM was rebuilt on purpose, delete the twin's address or the twin"
+        "guest at {address} shows host key {found}, pinned is another: nothing was sent; put the Secret with the pinned key back, or, if the VM was rebuilt on purpose, delete the twin and create it again"
     )]
     HostKeyRefused {
         /// Where.

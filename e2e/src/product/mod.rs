@@ -65,7 +65,7 @@ pub fn start_controller(lab: &Lab) -> Result<Process> {
     let kubeconfig = lab.service_account_kubeconfig(NAMESPACE, "safetytwin-controller")?;
     let environment = BTreeMap::from([
         ("KUBECONFIG", kubeconfig.display().to_string()),
-        ("RUST_LOG", "info,safetytwin=debug".to_owned()),
+        ("RUST_LOG", "info".to_owned()),
     ]);
     lab.spawn_controller(
         &["--namespace", NAMESPACE, "--metrics-addr", METRICS],

@@ -3,6 +3,8 @@
 //! That it is executed is remembered in the twin's status together with the operation, before the
 //! revert: a TwinRestore of the same name never reverts again.
 
+use std::time::Instant;
+
 use kube::ResourceExt as _;
 use safetytwin_crds::digitaltwin::{Applied, ExecutedRestore, Operation, OperationKind};
 use safetytwin_crds::item::ItemId;
@@ -77,6 +79,7 @@ pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
 }
 
 async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Result<(), Error> {
+    let begun = Instant::now();
     let twin = job.ledger.twin().await;
     let target = point_of(job, &twin, &operation.snapshot_name).await?;
     let note = PointNote {
@@ -121,9 +124,7 @@ async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Resu
         .events
         .normal(&twin, "RestoreCompleted", &operation.summary)
         .await;
-    job.ctx
-        .metrics
-        .operated("restore", "Restored", std::time::Duration::ZERO);
+    job.ctx.metrics.operated("restore", "Restored", begun.elapsed());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use safetytwin_crds::condition::{Verdict, types};
@@ -19,13 +20,18 @@ use crate::controller::{api, keys};
 
 /// How soon a deletion that waits for snapshots is looked at again.
 const RECHECK: Duration = Duration::from_secs(10);
+/// How long the deletion of an adopted twin waits for a hypervisor that may be back soon.
+const MARK: SignedDuration = SignedDuration::from_secs(60);
 
 /// Removes what belongs to a twin, then its finalizer.
 pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error> {
     if !twin.finalizers().iter().any(|f| f == TWIN_FINALIZER) {
         return Ok(Action::await_change());
     }
-    let forced = twin.annotations().contains_key(FORCE_DELETE);
+    let forced = twin
+        .annotations()
+        .get(FORCE_DELETE)
+        .is_some_and(|value| value == "true");
     let keeps = keeps_vm(&twin);
     if !forced
         && !keeps
@@ -40,6 +46,13 @@ pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error
             Err(error) if forced => {
                 let note = format!(
                     "deleted by force, this is left behind: {} ({error})",
+                    domain_of(&twin)
+                );
+                ctx.events.warning(&twin, "Leaked", &note).await;
+            }
+            Err(error) if is_adopted(&twin) && (!error.is_transient() || has_waited(ctx, &twin)) => {
+                let note = format!(
+                    "the mark of the twin is left on {}, take it off with virsh metadata ({error})",
                     domain_of(&twin)
                 );
                 ctx.events.warning(&twin, "Leaked", &note).await;
@@ -71,6 +84,12 @@ pub fn keeps_vm(twin: &DigitalTwin) -> bool {
 fn is_adopted(twin: &DigitalTwin) -> bool {
     let vm = twin.status.as_ref().and_then(|s| s.vm.as_ref());
     vm.is_some_and(|vm| vm.adopted)
+}
+
+/// Whether the deletion began so long ago that nobody should wait for the hypervisor of an adopted domain any more.
+fn has_waited(ctx: &Context, twin: &DigitalTwin) -> bool {
+    let since = twin.metadata.deletion_timestamp.as_ref();
+    since.is_some_and(|since| ctx.clock.now().duration_since(since.0) > MARK)
 }
 
 /// Deletes automatic snapshots; answers how long to wait while any snapshot is there.

@@ -87,12 +87,6 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
     note(&format!("{load:?}"));
     stage("the peers' programs", || bring(lab, programs))?;
     let native = programs.part == Part::Native;
-    let read = match native {
-        true => None,
-        false => Some(stage("a system call here and there", || {
-            peers::emulation(lab, programs.naive)
-        })?),
-    };
     let mut missing = Vec::new();
     let short = (length / PEERS).max(Duration::from_secs(60));
     let without = watch(lab, None, short)?;
@@ -112,7 +106,7 @@ fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet
     let conditions = conditions(lab, native, load, [length, short])?;
     let measured = Measured {
         load,
-        read,
+        core: if native { "one core" } else { "one emulated core" },
         without,
         agent,
         latency,

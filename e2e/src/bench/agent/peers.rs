@@ -23,8 +23,6 @@ pub(super) const EXPORTER_PACKAGE: &str = "prometheus-node-exporter";
 const PORT: u16 = 9100;
 /// Between two scrapes, as between two beats.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Reads of one file by which machine and emulated host are compared.
-const READS: &str = "20000";
 
 /// Brings a program to the host as `/usr/local/bin/NAME`.
 ///
@@ -143,19 +141,6 @@ fn scrape_until(address: SocketAddr, over: &AtomicBool) -> Result<u32> {
         }
     }
     Ok(scrapes)
-}
-
-/// How much dearer a system call is on the host than on this machine: the same program reads the same file.
-///
-/// # Errors
-/// The program does not run.
-pub(super) fn emulation(lab: &Lab, naive: &Path) -> Result<(f64, f64)> {
-    let here = crate::command::output(std::process::Command::new(naive).args(["--read-stat", READS]))?;
-    let there = lab
-        .host()
-        .run(&format!("/usr/local/bin/naive --read-stat {READS}"))?;
-    let seconds = |text: &str| -> Result<f64> { Ok(text.trim().parse::<f64>()? / 1e9) };
-    Ok((seconds(&here)?, seconds(&there)?))
 }
 
 #[cfg(test)]

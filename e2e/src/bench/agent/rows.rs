@@ -17,9 +17,8 @@ const EXPORTER_NAME: &str = "node_exporter, scraped";
 #[derive(Debug, Serialize)]
 pub(super) struct Measured {
     pub(super) load: Load,
-    /// Seconds for one read of a small file of /proc, on this machine and on the emulated host; none where the host
-    /// runs on this machine's own processor.
-    pub(super) read: Option<(f64, f64)>,
+    /// What processor time is a share of.
+    pub(super) core: &'static str,
     pub(super) without: Span,
     pub(super) agent: Span,
     pub(super) latency: Vec<Sample>,
@@ -79,33 +78,8 @@ impl Measured {
 
     fn processor(&self) -> Vec<Figure> {
         let own = |(span, service): Watcher<'_>| span.percent(&group(service));
-        let share = match self.read {
-            Some(_) => "processor time, share of one emulated core",
-            None => "processor time, share of one core",
-        };
-        let mut rows = self.beside(share, Unit::Percent, 0.10, own);
-        let Some((here, there)) = self.read.filter(|(here, there)| *here > 0.0 && *there > 0.0) else {
-            return rows;
-        };
-        let factor = there / here;
-        let estimate = |span: &Span, service| own((span, service)).map(|percent| percent / factor);
-        rows.extend(estimate(&self.agent, UNIT).map(|value| {
-            let what =
-                "the same divided by what emulation costs a system call: an estimate for real hardware";
-            let naive = self.naive.as_ref();
-            Figure::new(what, Unit::Percent, value)
-                .goal(0.10)
-                .peer(NAIVE_NAME, naive.and_then(|span| estimate(span, NAIVE)))
-        }));
-        rows.push(
-            Figure::new(
-                "reading /proc/self/stat once on the emulated host",
-                Unit::Seconds,
-                there,
-            )
-            .peer("on this machine", Some(here)),
-        );
-        rows
+        let share = format!("processor time, share of {}", self.core);
+        self.beside(&share, Unit::Percent, 0.10, own)
     }
 
     fn memory(&self) -> Vec<Figure> {
@@ -246,7 +220,7 @@ mod tests {
                 containers: 50,
                 sleepers: 1200,
             },
-            read: Some((1e-6, 20e-6)),
+            core: "one emulated core",
             without: span(None, 0, 100, 0),
             agent: span(Some(UNIT), 500, 110, 12 << 20),
             latency: vec![
@@ -265,29 +239,16 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_share_stands_beside_the_peers_and_an_estimate_without_emulation() {
+    fn the_agents_share_stands_beside_the_peers() {
         let rows = measured().figures();
         let share = row(&rows, "processor time, share of one emulated core");
         assert!((share.value - 0.5).abs() < 1e-9 && share.goal == Some(0.10));
         assert!((share.peer.as_ref().unwrap().value - 40.0).abs() < 1e-9);
-        let estimate = row(&rows, "the same divided");
-        assert!((estimate.value - 0.025).abs() < 1e-9, "{estimate:?}");
         assert_eq!(
             row(&rows, "resident memory").cells()[1..3],
             ["12.0 MiB", "15.0 MiB, met"]
         );
         assert_eq!(row(&rows, "processes that the agent started in 100 s").value, 0.0);
-    }
-
-    #[test]
-    fn on_the_machines_own_processor_nothing_is_estimated() {
-        let rows = Measured {
-            read: None,
-            ..measured()
-        }
-        .figures();
-        assert_eq!(row(&rows, "processor time, share of one core").goal, Some(0.10));
-        assert!(rows.iter().all(|row| !row.what.contains("emula")));
     }
 
     #[test]
