@@ -92,7 +92,7 @@ generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
 	@$(BUILD) && $(DEBUG)/examples/crdgen
 
 .PHONY: bench
-bench: bench-fast ## Figures on real parts too, each beside a peer's (root, 100 minutes; BENCH='--only loop' takes 20)
+bench: bench-fast ## Figures on real parts too, each beside a peer's (root, 2 hours; BENCH='--only loop' takes 20 minutes)
 	$(call stage,release build,cargo build -q --release --workspace --bins --features safetytwin/libvirt)
 	$(call stage,release build of the peers,cargo build -q --release --workspace --examples)
 	$(call stage,figures on real parts,target/release/lab bench --figures $(FIGURES) $(BENCH))
