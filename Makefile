@@ -16,7 +16,8 @@ FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 # Cargo chooses the features of dependencies for what it is asked to build. Asked for one package, or for nothing that
-# needs the dependencies of tests, it would choose others and compile most of them again; so each build asks for this.
+# needs the dependencies of tests, it would choose others and compile most of them again; so each debug build asks for
+# this. What is released is built as it is shipped.
 BUILD := cargo build -q --workspace --example crdgen
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 LAB := $(DEBUG)/lab
@@ -29,7 +30,8 @@ BENCH ?=
 # Repository that `make images` pushes to; empty keeps the images on this machine.
 PUSH ?=
 
-# $(call stage,NAME,COMMAND): says what runs, and how long it took.
+# $(call stage,NAME,COMMAND): says what runs, and how long it took. Several commands with `;`: a failure before `&&` would
+# not end the recipe.
 stage = @start=$$SECONDS; printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %s s\n' '$(1)' "$$((SECONDS - start))"
 
 .PHONY: help
@@ -82,8 +84,8 @@ test-fast: cargo ## Unit tests: no root, VM, cluster or libvirt headers
 .PHONY: check
 check: cargo $(DENY) ## Format, generated files, licences and sources, lints, docs
 	$(call stage,format,cargo fmt --all --check)
-	$(call stage,generated files,$(BUILD) && $(DEBUG)/examples/crdgen --check)
-	$(call stage,dependencies,cargo fetch -q --locked && $(DENY) --offline -L error check licenses bans sources)
+	$(call stage,generated files,$(BUILD); $(DEBUG)/examples/crdgen --check)
+	$(call stage,dependencies,cargo fetch -q --locked; $(DENY) --offline -L error check licenses bans sources)
 	$(call stage,lints,cargo clippy -q --workspace --all-targets -- -D warnings)
 	$(call stage,docs,RUSTDOCFLAGS='-D warnings' cargo doc -q --workspace --no-deps --lib --bins --examples)
 
@@ -138,6 +140,7 @@ $(DENY):
 	$(call stage,install cargo-deny,cargo install -q --locked --debug cargo-deny --version $(DENY_VERSION) --root $(CACHE)/cargo-deny-$(DENY_VERSION))
 
 $(DEB):
+	@command -v xz >/dev/null || { echo 'xz is missing: apt-get install xz-utils'; exit 1; }
 	$(call stage,install cargo-deb,cargo install -q --locked --debug --no-default-features cargo-deb --version $(DEB_VERSION) --root $(CACHE)/cargo-deb-$(DEB_VERSION))
 
 $(FUZZ):

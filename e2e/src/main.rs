@@ -33,7 +33,7 @@ enum Verb {
     Prepare,
     /// Shows the whole loop on real parts, and leaves it running.
     Demo,
-    /// Measures the loop, the agent and a fleet in labs of their own, about 90 minutes, and ends them.
+    /// Measures the loop, the agent and a fleet in labs of their own, about 2 hours, and ends them.
     Bench(bench::Settings),
     /// Prints figures that were measured before, or writes them into a page.
     Figures {
@@ -173,9 +173,13 @@ fn figures(files: &[PathBuf], page: Option<&Path>) -> Result<()> {
 fn make_images(repository: Option<&str>) -> Result<()> {
     let release = preconditions::check()?;
     let cache = Cache::open()?;
+    {
+        // libvirt's headers are among them.
+        let _alone = alone(&cache)?;
+        packages::install_missing(&cache, &release)?;
+    }
     let binaries = images::compile()?;
     let _alone = alone(&cache)?;
-    packages::install_missing(&cache, &release)?;
     let archives = images::build(&cache, &release, &binaries)?;
     println!("agent:      {}", archives.agent.display());
     println!("controller: {}", archives.controller.display());

@@ -68,6 +68,12 @@ impl Backoffs {
         stretched(wait, rand::random_range(0..=100))
     }
 
+    /// How often an object has failed in a row.
+    pub fn in_a_row(&self, uid: &str) -> u32 {
+        let by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        by_uid.get(uid).map_or(0, |failures| failures.in_a_row)
+    }
+
     /// Forgets the failures of an object: it succeeded, or is gone.
     pub fn forget(&self, uid: &str) {
         self.by_uid

@@ -18,8 +18,9 @@ use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
 
-/// What is under way for longer hangs: the longest steps, a point and a revert, end within minutes.
-pub const TOO_LONG: Duration = Duration::from_secs(900);
+/// What is under way for longer hangs. A reconcile that takes a silent twin back tries each point that there is, five
+/// minutes each at most: an hour with the default number of points.
+pub const TOO_LONG: Duration = Duration::from_hours(6);
 
 /// What the controller does right now.
 #[derive(Debug, Default)]

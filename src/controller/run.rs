@@ -149,7 +149,11 @@ pub async fn run(
     let lost = tokio::select! {
         () = stopped(stop) => false,
         () = lost(lead, settings.elect) => true,
-        _ = &mut drivers => return Err(RunError::DriverEnded),
+        ended = &mut drivers => {
+            tracing::error!(?ended, "a driver ended by itself");
+            let _unheard = tell.send(false);
+            return Err(RunError::DriverEnded);
+        }
         Some(Ok(Err(error))) = tasks.join_next() => return Err(error),
     };
     tracing::info!("stopping");

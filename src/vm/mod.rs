@@ -21,6 +21,9 @@ mod tls;
 
 pub use tls::TlsCredentials;
 
+/// Namespace of the metadata by which a domain says whose twin it is.
+pub const MARK: &str = "https://safetytwin.com/xmlns/libvirt/v1alpha1";
+
 /// A VM to make, or a domain to adopt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VmSpec {

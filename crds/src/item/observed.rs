@@ -122,10 +122,11 @@ pub struct ObservedProcess {
     /// Package that its executable comes from, by dpkg's lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
-    /// CPU time in clock ticks, without its children's; stands still until the true one is 4 % away.
+    /// CPU time in clock ticks, without its children's, as of a look at most a minute ago; stands still until that is
+    /// 4 % away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ticks: Option<u64>,
-    /// Resident memory in pages; stands still until the true number is 4 % away.
+    /// Resident memory in pages, as of the same look; stands still until that is 4 % away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_pages: Option<u64>,
 }

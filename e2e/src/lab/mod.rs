@@ -349,9 +349,9 @@ fn remove(cache: &Cache, name: &str) -> Result<()> {
     let state = cache.lab(name);
     if let Some(namespaces) = Namespaces::find(&state) {
         namespaces.destroy()?;
-        native::forget(name);
     }
     if state.exists() {
+        native::forget(name);
         note(&format!("removing {}", state.display()));
         std::fs::remove_dir_all(&state).with_context(|| format!("failed to remove {}", state.display()))?;
     }

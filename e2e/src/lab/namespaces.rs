@@ -154,7 +154,7 @@ fn command_name(pid: i32) -> String {
 }
 
 /// Field 22 of `/proc/PID/stat` (proc(5)): with the number it names a process for good.
-fn start_time(pid: i32) -> Option<String> {
+pub(super) fn start_time(pid: i32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     // A zombie holds nothing any more.

@@ -15,19 +15,23 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::Lab;
-use super::namespaces::child_of;
+use super::namespaces::{child_of, start_time};
 use super::node::{ADDRESS, NAME};
 use crate::command::{output, output_within};
 use crate::prepare::image::Image;
-use crate::progress::stage;
+use crate::progress::{note, stage};
 use crate::wait::{self, Look};
 
 /// Makes the namespaces' file system and becomes systemd: `sh -c ENTER sh IMAGE DIRECTORY NAME`.
 const ENTER: &str = include_str!("native.sh");
-/// Holds the number of its process 1, as the machine counts.
+/// Holds the number of its process 1, as the machine counts, and when it started.
 const PROCESS: &str = "native.pid";
+/// Longest time to unpack the image.
+const UNPACK: Duration = Duration::from_secs(300);
 /// Longest time for systemd to come to rest.
 const BOOT: Duration = Duration::from_secs(120);
+/// Longest time for the control groups of what was killed to be empty.
+const EMPTIED: Duration = Duration::from_secs(10);
 
 /// Starts it and waits until its systemd has started what is enabled.
 ///
@@ -42,15 +46,19 @@ pub(super) fn start(lab: &Lab, image: &Image) -> Result<()> {
     stage("the monitored host: its file system", || {
         let mut convert = Command::new("qemu-img");
         convert.args(["convert", "-f", "qcow2", "-O", "raw"]);
-        output_within(convert.arg(&image.disk).arg(&disk), &[], BOOT).map(|_| ())
+        output_within(convert.arg(&image.disk).arg(&disk), &[], UNPACK).map(|_| ())
     })?;
     stage("the monitored host: systemd in namespaces", || {
         let root = lab.path("native");
         std::fs::create_dir_all(&root)?;
         let group = group(lab.name())?;
-        std::fs::create_dir_all(&group).with_context(|| format!("failed to make {}", group.display()))?;
+        for below in [&format!("{INSIDE}/{COMMANDS}"), OUTSIDE] {
+            let group = group.join(below);
+            std::fs::create_dir_all(&group).with_context(|| format!("failed to make {}", group.display()))?;
+        }
         let process = enter(lab, &disk, &root, &group)?;
-        std::fs::write(lab.path(PROCESS), process.to_string())?;
+        let started = start_time(process).context("systemd ended at once: see logs/native.log")?;
+        std::fs::write(lab.path(PROCESS), format!("{process} {started}"))?;
         wait::until("systemd", BOOT, || {
             let state = lab.host().try_run("systemctl is-system-running")?.stdout;
             Ok(match state.trim() {
@@ -61,6 +69,13 @@ pub(super) fn start(lab: &Lab, image: &Image) -> Result<()> {
         })
     })
 }
+
+/// The control group that is the host's own root, and the one of what is beside it: a group that has processes gives its
+/// children no controllers (cgroups(7), no internal processes).
+const INSIDE: &str = "host";
+const OUTSIDE: &str = "beside";
+/// The control group of what is run in the host from without, below its root.
+const COMMANDS: &str = "commands";
 
 /// Starts it in a control group of its own, which is all it sees of them; answers its process 1.
 fn enter(lab: &Lab, disk: &Path, root: &Path, group: &Path) -> Result<i32> {
@@ -80,11 +95,11 @@ fn enter(lab: &Lab, disk: &Path, root: &Path, group: &Path) -> Result<i32> {
         .arg(disk)
         .arg(root)
         .arg(NAME);
-    let outer = lab.daemon("native", &mut joined(unshare, group))?;
-    // nsenter, unshare, and what it forked.
-    let mut process = i32::try_from(outer).context("a process number")?;
-    for _ in 0..2 {
-        process = child_of(u32::try_from(process)?)?;
+    let nsenter = lab.daemon("native", &mut joined(unshare, &group.join(INSIDE)))?;
+    let unshare = child_of(nsenter)?;
+    let process = child_of(u32::try_from(unshare)?)?;
+    for beside in [nsenter.to_string(), unshare.to_string()] {
+        std::fs::write(group.join(OUTSIDE).join("cgroup.procs"), beside)?;
     }
     Ok(process)
 }
@@ -127,34 +142,42 @@ pub(super) fn register(lab: &Lab) -> Result<()> {
         .map(|_| ())
 }
 
-/// The command that runs `line` in its shell; none when the lab's host is no native one.
+/// The command that runs `line` in its shell; none when the lab's host is no native one, or has ended.
 pub(super) fn command(lab: &Lab, line: &str) -> Option<Command> {
-    let process = std::fs::read_to_string(lab.path(PROCESS)).ok()?;
+    let text = std::fs::read_to_string(lab.path(PROCESS)).ok()?;
+    let (process, started) = text.split_once(' ')?;
+    if start_time(process.parse().ok()?)? != started {
+        return None;
+    }
     let mut nsenter = Command::new("nsenter");
     nsenter.args([
-        "--target",
-        process.trim(),
-        "--mount",
-        "--pid",
-        "--uts",
-        "--ipc",
-        "--cgroup",
-        "--net",
-        "--wd=/",
-        "--",
+        "--target", process, "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--net", "--",
     ]);
-    nsenter.args(["/bin/sh", "-c", line]).env_clear();
+    nsenter
+        .args(["/bin/sh", "-c", &format!("cd /; {line}")])
+        .env_clear();
     nsenter.env(
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
-    Some(nsenter)
+    // What a command leaves behind belongs to no service of the machine.
+    Some(joined(
+        nsenter,
+        &group(lab.name()).ok()?.join(INSIDE).join(COMMANDS),
+    ))
 }
 
 /// Removes what outlives its processes.
 pub(super) fn forget(lab: &str) {
-    if let Ok(group) = group(lab) {
+    let Ok(group) = group(lab) else {
+        return;
+    };
+    let gone = wait::until_true("the end of its control groups", EMPTIED, || {
         remove_groups(&group);
+        Ok(!group.exists())
+    });
+    if let Err(error) = gone {
+        note(&format!("{} stays: {error:#}", group.display()));
     }
 }
 

@@ -4,7 +4,11 @@ set -eu
 image=$1 root=$2 name=$3
 mount -o loop "$image" "$root"
 mount -t proc proc "$root/proc"
-mount -t sysfs sysfs "$root/sys"
+# The machine's own devices and settings are not to be touched: neither udev nor sysctl finds anything to write.
+mount --bind "$root/proc/sys" "$root/proc/sys"
+mount -o remount,ro,bind "$root/proc/sys"
+mount --bind /proc/sys/net "$root/proc/sys/net"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 mount -t tmpfs -o mode=0755 tmpfs "$root/run"
 mount -t tmpfs -o mode=0755 tmpfs "$root/dev"

@@ -63,15 +63,25 @@ pub fn prepare() -> Result<Prepared> {
     };
 
     // An image is mostly waiting for disk and network, a Go build is all processor.
-    let (twin, acceleration, node) = std::thread::scope(|scope| -> Result<_> {
+    let (built, images) = std::thread::scope(|scope| {
         let mut compiling = Some(scope.spawn(|| control_plane.build(&cache)));
         let mut compiled = || compiling.take().map_or(Ok(()), joined);
-        let twin = image::build(&cache, &sources, &recipes::twin(), || Ok(()))?;
-        let acceleration = stage("how guests run here", || acceleration::detect(&cache, &twin))?;
-        let node = image::build(&cache, &node_sources, &node_recipe, &mut compiled)?;
-        compiled()?;
-        Ok((twin, acceleration, node))
-    })?;
+        let images = image::build(&cache, &sources, &recipes::twin(), || Ok(())).and_then(|twin| {
+            let node = image::build(&cache, &node_sources, &node_recipe, &mut compiled)?;
+            Ok((twin, node))
+        });
+        if images.is_err() {
+            note("an image failed; waiting for the build of the control plane");
+        }
+        (compiled(), images)
+    });
+    // Each names its log.
+    let (twin, node) = match (built, images) {
+        (Err(go), Err(image)) => return Err(image.context(format!("{go:#}; and"))),
+        (built, images) => built.and(images)?,
+    };
+    // Alone: a boot that is slow because others compile would pass for one that hangs.
+    let acceleration = stage("how guests run here", || acceleration::detect(&cache, &twin))?;
     note(acceleration.describe());
     Ok(Prepared {
         cache,

@@ -29,6 +29,7 @@ const PACKAGES: &[&str] = &[
     "pkg-config",
     "tar",
     "tcpdump",
+    "xz-utils",
 ];
 
 /// Packages of the backports, with the least version that the lab needs: reverting to external snapshots

@@ -371,12 +371,8 @@ fn every_rule_of_every_kind_has_its_examples_here() {
     fn messages(node: &Value, found: &mut Vec<String>) {
         match node {
             Value::Object(members) => {
-                for rule in members
-                    .get("x-kubernetes-validations")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                {
+                let rules = members.get("x-kubernetes-validations").and_then(Value::as_array);
+                for rule in rules.into_iter().flatten() {
                     found.push(rule["message"].as_str().unwrap().to_owned());
                 }
                 members.values().for_each(|child| messages(child, found));

@@ -1,7 +1,5 @@
 //! The operation Apply: brings a twin to a revision, with a point of the state before.
 
-use std::time::Duration;
-
 use kube::ResourceExt as _;
 use safetytwin_crds::condition::Verdict;
 use safetytwin_crds::digitaltwin::{Applied, OnFailure, Operation, OperationKind, PendingRemoval};
@@ -252,12 +250,7 @@ async fn announce(
     report: &ApplyReport,
     result: &'static str,
 ) {
-    let now = job.ctx.clock.now();
-    let begun = operation.started_time.parse().unwrap_or(now);
-    let took = u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(0);
-    job.ctx
-        .metrics
-        .operated("apply", result, Duration::from_millis(took));
+    let took = job.counted(operation, "apply", result).as_millis();
     tracing::info!(
         twin = twin.name_any(), number = operation.number, result, took_ms = took,
         point_ms = report.point.as_ref().map_or(0, |p| p.milliseconds), summary = operation.summary,

@@ -15,6 +15,8 @@ pub mod point;
 pub mod prune;
 pub mod restore;
 
+use std::time::Duration;
+
 use kube::ResourceExt as _;
 use safetytwin_crds::digitaltwin::{Operation, OperationKind};
 use safetytwin_crds::{DigitalTwin, DigitalTwinStatus};
@@ -70,6 +72,15 @@ impl Job<'_> {
         self.home.vm.claim(epoch).await?;
         self.ctx.memory.set_epoch(&uid, epoch);
         Ok(epoch)
+    }
+
+    /// Counts an operation that has ended; answers how long it took, since it was recorded.
+    pub fn counted(&self, operation: &Operation, kind: &'static str, result: &'static str) -> Duration {
+        let now = self.ctx.clock.now();
+        let begun = operation.started_time.parse().unwrap_or(now);
+        let took = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
+        self.ctx.metrics.operated(kind, result, took);
+        took
     }
 
     /// The next operation's number: above everything that ever carried one.

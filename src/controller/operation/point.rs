@@ -1,7 +1,5 @@
 //! The operation Point: a restore point on request.
 
-use std::time::Instant;
-
 use kube::{Api, ResourceExt as _};
 use safetytwin_crds::digitaltwin::{Operation, OperationKind};
 use safetytwin_crds::names::printable;
@@ -57,7 +55,6 @@ pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
 }
 
 async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Result<(), Error> {
-    let begun = Instant::now();
     let twin = job.ledger.twin().await;
     let note = PointNote {
         snapshot: operation.snapshot_name.clone(),
@@ -85,7 +82,7 @@ async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Resu
         .await?;
     let note = format!("{}: {:?}", operation.snapshot_name, taken.mode);
     job.ctx.events.normal(&twin, "SnapshotTaken", &note).await;
-    job.ctx.metrics.operated("point", "Taken", begun.elapsed());
+    job.counted(operation, "point", "Taken");
     Ok(())
 }
 

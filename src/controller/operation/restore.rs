@@ -3,8 +3,6 @@
 //! That it is executed is remembered in the twin's status together with the operation, before the
 //! revert: a TwinRestore of the same name never reverts again.
 
-use std::time::Instant;
-
 use kube::ResourceExt as _;
 use safetytwin_crds::digitaltwin::{Applied, ExecutedRestore, Operation, OperationKind};
 use safetytwin_crds::item::ItemId;
@@ -79,7 +77,6 @@ pub async fn resume(job: &Job<'_>, operation: &Operation) -> Result<(), Error> {
 }
 
 async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Result<(), Error> {
-    let begun = Instant::now();
     let twin = job.ledger.twin().await;
     let target = point_of(job, &twin, &operation.snapshot_name).await?;
     let note = PointNote {
@@ -124,7 +121,7 @@ async fn perform(job: &Job<'_>, operation: &Operation, mode: ChosenMode) -> Resu
         .events
         .normal(&twin, "RestoreCompleted", &operation.summary)
         .await;
-    job.ctx.metrics.operated("restore", "Restored", begun.elapsed());
+    job.counted(operation, "restore", "Restored");
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use safetytwin_crds::condition::{Verdict, types};
@@ -17,11 +16,12 @@ use crate::controller::error::Error;
 use crate::controller::ledger::Ledger;
 use crate::controller::operation::{objects, prune::is_automatic};
 use crate::controller::{api, keys};
+use crate::vm::MARK;
 
 /// How soon a deletion that waits for snapshots is looked at again.
 const RECHECK: Duration = Duration::from_secs(10);
-/// How long the deletion of an adopted twin waits for a hypervisor that may be back soon.
-const MARK: SignedDuration = SignedDuration::from_secs(60);
+/// Attempts after which the mark is left on an adopted domain: about a minute, in which a hypervisor may be back.
+const ATTEMPTS: u32 = 6;
 
 /// Removes what belongs to a twin, then its finalizer.
 pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error> {
@@ -43,6 +43,7 @@ pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error
         let removed = remove_vm(ctx, &twin).await;
         match removed {
             Ok(()) => {}
+            Err(error @ Error::Stopped(_)) => return Err(error),
             Err(error) if forced => {
                 let note = format!(
                     "deleted by force, this is left behind: {} ({error})",
@@ -50,16 +51,21 @@ pub async fn reconcile(ctx: &Context, twin: DigitalTwin) -> Result<Action, Error
                 );
                 ctx.events.warning(&twin, "Leaked", &note).await;
             }
-            Err(error) if is_adopted(&twin) && (!error.is_transient() || has_waited(ctx, &twin)) => {
-                let note = format!(
-                    "the mark of the twin is left on {}, take it off with virsh metadata ({error})",
-                    domain_of(&twin)
-                );
-                ctx.events.warning(&twin, "Leaked", &note).await;
+            Err(error) if is_adopted(&twin) && ctx.backoffs.in_a_row(&uid_of(&twin)?) >= ATTEMPTS => {
+                ctx.events
+                    .warning(&twin, "Leaked", &mark_left(&twin, &error))
+                    .await;
             }
             Err(error) => {
                 report(ctx, &twin, error.reason(), &error.to_string()).await?;
-                return Err(error);
+                // An adopted twin is soon tried again, whatever it is: it does not wait for long.
+                return Err(match is_adopted(&twin) {
+                    true => Error::NotYet {
+                        reason: error.reason(),
+                        message: error.to_string(),
+                    },
+                    false => error,
+                });
             }
         }
     }
@@ -86,10 +92,13 @@ fn is_adopted(twin: &DigitalTwin) -> bool {
     vm.is_some_and(|vm| vm.adopted)
 }
 
-/// Whether the deletion began so long ago that nobody should wait for the hypervisor of an adopted domain any more.
-fn has_waited(ctx: &Context, twin: &DigitalTwin) -> bool {
-    let since = twin.metadata.deletion_timestamp.as_ref();
-    since.is_some_and(|since| ctx.clock.now().duration_since(since.0) > MARK)
+/// Which domain keeps the mark of its twin, and how it is taken off.
+fn mark_left(twin: &DigitalTwin, error: &Error) -> String {
+    let vm = twin.status.as_ref().and_then(|s| s.vm.as_ref());
+    let (domain, uri) = vm.map_or(("", ""), |vm| (vm.domain_uuid.as_str(), vm.uri.as_str()));
+    format!(
+        "the domain still has the mark of the twin ({error}): virsh -c {uri} metadata {domain} {MARK} --remove --config"
+    )
 }
 
 /// Deletes automatic snapshots; answers how long to wait while any snapshot is there.

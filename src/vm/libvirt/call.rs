@@ -101,7 +101,7 @@ impl Call<'_> {
             kind,
             text.as_deref(),
             Some("safetytwin"),
-            Some(read::NAMESPACE),
+            Some(super::super::MARK),
             flags,
         );
         match optional(written, ErrorNumber::NoDomainMetadata) {

@@ -1,8 +1,9 @@
 //! The domain of a twin, as libvirt's XML (formatdomain).
 
 use super::super::VmSpec;
-use super::read::{NAMESPACE, Owner};
+use super::read::Owner;
 use super::xml::{Element, element};
+use crate::vm::MARK;
 
 /// Where the parts of a domain lie, as the hypervisor's own paths.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub(super) fn mark(owner: &Owner) -> Element {
 /// Our metadata element inside a domain.
 fn metadata(owner: &Owner) -> Element {
     element("safetytwin:twin")
-        .attr("xmlns:safetytwin", NAMESPACE)
+        .attr("xmlns:safetytwin", MARK)
         .attr("uid", &owner.uid)
         .attr("epoch", owner.epoch)
 }

@@ -2,10 +2,7 @@
 
 use roxmltree::{Document, Node};
 
-use super::super::VmError;
-
-/// Namespace of our element in a domain's metadata.
-pub(super) const NAMESPACE: &str = "https://safetytwin.com/xmlns/libvirt/v1alpha1";
+use super::super::{MARK, VmError};
 
 /// Our element in a domain's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,9 +105,7 @@ pub(super) fn elements<'a>(node: Node<'a, 'a>, path: &[&str], name: &'static str
 pub(super) fn domain(xml: &str) -> Result<Domain, VmError> {
     let tree = parse(xml)?;
     let root = tree.root_element();
-    let owner = root
-        .descendants()
-        .find(|node| node.has_tag_name((NAMESPACE, "twin")));
+    let owner = root.descendants().find(|node| node.has_tag_name((MARK, "twin")));
     let channel_is_open = |node: &Node<'_, '_>| {
         node.children().any(|target| {
             target.has_tag_name("target")

@@ -16,8 +16,8 @@ use super::table::{Owner, Stat};
 
 /// Nothing is believed for longer.
 const BELIEVED: Duration = Duration::from_secs(600);
-/// Where the kernel does not tell of each exec, what is believed is checked this often: a process that has another
-/// name, group or command line is read again.
+/// What is believed is checked this often: the row of each process, and where the kernel does not tell of each exec,
+/// its group and command line, too; one that has another is read again.
 pub const CHECKED: Duration = Duration::from_secs(60);
 
 /// Pid and start time: one process, also when its pid is used again.

@@ -1,10 +1,10 @@
 //! The process table, of which only what may have changed is read again.
 //!
-//! A thousand `stat` files take some ten milliseconds, their list a tenth of that. A process that has run for a while
-//! keeps its name, parent and terminal but for an exec, which the kernel tells, and the end of its parent, which the
-//! list shows. So a row counts for a minute, while the process and its parent are listed and nothing was told; where
-//! the kernel tells nothing, a program that calls another in its place, or a pid that is used again within seconds,
-//! shows a minute late.
+//! A thousand `stat` files take some ten milliseconds, their list a tenth of that. What has run for a while and has no
+//! terminal seldom changes. So a row counts for a minute, while the process and its parent are listed and nothing was
+//! told of either. What the list does not show and the kernel does not tell shows a minute late: another name without
+//! an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its place,
+//! an end that nobody reaps, and a pid that is used again within seconds.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -49,6 +49,8 @@ impl Rows {
             listed.contains(pid)
                 && (stat.ppid == 0 || listed.contains(&stat.ppid))
                 && !news.renewed.contains(pid)
+                && !news.renewed.contains(&stat.ppid)
+                && !news.ended.contains_key(pid)
                 && now.saturating_duration_since(*read) < CHECKED
         });
         let mut all = Vec::with_capacity(pids.len());

@@ -25,6 +25,9 @@ use crate::hostroot::{HostRoot, ReadError, read_plain};
 use crate::redact::Redactor;
 use crate::settings::{Level, Settings};
 
+/// A younger process may still be on its way from its fork to its program.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// About what an item takes: its arguments, and the rest.
 fn weight(item: &ProcessItem) -> usize {
     512 + item.argv.iter().map(|argument| argument.0.len()).sum::<usize>()
@@ -125,7 +128,8 @@ impl Scanner {
 
     fn read_table(&mut self, proc: &Path, now: Instant, news: &News) -> Result<Vec<Stat>, CollectError> {
         let (uptime, min_age) = (self.uptime, self.min_age);
-        let settled = |stat: &Stat| age(uptime, stat) >= min_age;
+        // A terminal goes with its session, which nobody tells.
+        let settled = |stat: &Stat| stat.tty == 0 && age(uptime, stat) >= min_age.max(SETTLED);
         self.rows.read(proc, now, news, settled).map_err(|source| {
             let path = proc.to_path_buf();
             CollectError::Read(ReadError::Open { path, source })

@@ -1,6 +1,6 @@
-//! What the agent costs a full host, in a VM or on the machine's own processor: one after the other, the host without any watcher, with the agent, with a
-//! straightforward program, and with node_exporter that is scraped. One at a time, because all of them make process 1,
-//! the bus and the container engine work, which no control group tells apart.
+//! What the agent costs a full host, in a VM or on the machine's own processor: one after the other, the host without
+//! any watcher, with the agent, with a straightforward program, and with node_exporter that is scraped. One at a time,
+//! because all of them make process 1, the bus and the container engine work, which no control group tells apart.
 
 mod latency;
 mod load;
