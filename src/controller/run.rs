@@ -121,12 +121,7 @@ pub async fn run(
     let ctx = Arc::new(Context::new(client.clone(), &settings, ports, running));
     let mut tasks = JoinSet::new();
     if let Some(address) = settings.metrics_address {
-        let (metrics, pulse) = (Arc::clone(&ctx.metrics), Arc::clone(&ctx.pulse));
-        tasks.spawn(async move {
-            health::serve(address, metrics, pulse)
-                .await
-                .map_err(|source| RunError::Serve { address, source })
-        });
+        tasks.spawn(serve(address, Arc::clone(&ctx)));
     }
     let lead = if settings.elect {
         tokio::select! {
@@ -168,6 +163,12 @@ pub async fn run(
     let _idle = tokio::time::timeout(LAST_STEP, busy.wait_for(|busy| *busy == 0)).await;
     drivers.abort();
     Ok(())
+}
+
+async fn serve(address: SocketAddr, ctx: Arc<Context>) -> Result<(), RunError> {
+    let (metrics, pulse) = (Arc::clone(&ctx.metrics), Arc::clone(&ctx.pulse));
+    let served = health::serve(address, metrics, pulse).await;
+    served.map_err(|source| RunError::Serve { address, source })
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
