@@ -151,10 +151,11 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
     ensure!(planted.secrets.len() >= 50, "{}", planted.secrets.len());
 
     twin::wait_unit(&world.lab, "holder.service", "active")?;
-    // Published: each kind of item is there, with its placeholders.
+    // Published: each kind of item is there, with its placeholders, and what the services use.
     wait::until_true("all items in the sections", Duration::from_secs(180), || {
         let text = objects(world)?;
-        let there = ["holder.service", "\"name\":\"holder\"", "sleep 876000"];
+        let usage = "\"name\":\"holder.service\",\"tasksCurrent\"";
+        let there = [usage, "\"name\":\"holder\"", "sleep 876000"];
         Ok(there.iter().all(|item| text.contains(item)) && text.contains("<redacted:"))
     })?;
     twin::wait_settled(&world.lab)?;

@@ -15,6 +15,7 @@ use safetytwin_crds::section::SectionName;
 use super::steady::Steady;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, read_plain};
+use crate::redact::Redactor;
 use crate::settings::Settings;
 
 const LIMIT: u64 = 1024 * 1024;
@@ -24,6 +25,7 @@ const FINE: Duration = Duration::from_secs(60);
 /// The collector.
 pub struct HostLoad {
     root: HostRoot,
+    redactor: Redactor,
     interval: Duration,
     /// Busy and total jiffies at the last look (proc_stat(5)).
     jiffies: Option<(u64, u64)>,
@@ -44,6 +46,7 @@ impl HostLoad {
     pub fn new(settings: &Settings) -> Self {
         Self {
             root: settings.root.clone(),
+            redactor: settings.redactor.clone(),
             interval: settings.interval,
             jiffies: None,
             observed: None,
@@ -61,7 +64,7 @@ impl HostLoad {
             return observed.clone();
         }
         let held = &mut self.steady;
-        let (usage, unknown) = match usage::usage(&self.root, &mut held.services) {
+        let (usage, unknown) = match usage::usage(&self.root, &self.redactor, &mut held.services) {
             Ok(usage) => (usage, Vec::new()),
             Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
         };

@@ -10,6 +10,7 @@ use safetytwin_crds::names::printable;
 use crate::collect::steady::Steady;
 use crate::hostroot::entries::Kind;
 use crate::hostroot::{HostRoot, read_record};
+use crate::redact::Redactor;
 
 /// Below the host's root, not in this process's sysfs: a pod sees only its own groups there.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -22,13 +23,17 @@ const LIMIT: u64 = 256 * 1024;
 
 /// Usage of every running service, and of every container as the scope of its engine
 /// (`docker-ID.scope`), by name; the error is for people.
-pub fn usage(root: &HostRoot, steady: &mut Steady) -> Result<Vec<UnitUsage>, String> {
+pub fn usage(root: &HostRoot, redactor: &Redactor, steady: &mut Steady) -> Result<Vec<UnitUsage>, String> {
     root.read(&format!("{ROOT}/cgroup.controllers"), LIMIT)
         .map_err(|error| format!("no control groups of version 2: {error}"))?;
     let groups = services(root)?;
     let mut all: Vec<UnitUsage> = groups
         .into_iter()
-        .map(|(name, dir)| of(root, name, &dir, steady))
+        .map(|(name, dir)| UnitUsage {
+            // As the unit itself is called: an instance may be named by a secret.
+            name: printable(&redactor.name(&name).text, 256),
+            ..of(root, &name, &dir, steady)
+        })
         .collect();
     steady.end();
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -72,7 +77,8 @@ fn is_container(name: &str) -> bool {
     engine && name.ends_with(".scope") && !name.starts_with("libpod-conmon-")
 }
 
-fn of(root: &HostRoot, name: String, dir: &str, steady: &mut Steady) -> UnitUsage {
+/// What a group used, without its name.
+fn of(root: &HostRoot, name: &str, dir: &str, steady: &mut Steady) -> UnitUsage {
     let group = root.open_dir(dir).ok();
     // Absent without the controller; a service that ends meanwhile has nothing to say.
     let read = |file: &str| {
@@ -94,7 +100,7 @@ fn of(root: &HostRoot, name: String, dir: &str, steady: &mut Steady) -> UnitUsag
         tasks_current: hold("tasks", number("pids.current")),
         io_read_bytes: hold("read", moved("rbytes=")),
         io_write_bytes: hold("write", moved("wbytes=")),
-        name: printable(&name, 256),
+        name: String::new(),
     }
 }
 
@@ -127,7 +133,8 @@ mod tests {
     }
 
     fn look(host: &Path) -> Result<Vec<UnitUsage>, String> {
-        usage(&HostRoot::new(host, "/proc", "/sys"), &mut Steady::default())
+        let root = HostRoot::new(host, "/proc", "/sys");
+        usage(&root, &Redactor::default(), &mut Steady::default())
     }
 
     #[test]
@@ -171,6 +178,19 @@ mod tests {
         };
         assert_eq!(all[2], nginx);
         assert_eq!((all[0].memory_current, all[0].io_read_bytes), (None, None));
+    }
+
+    #[test]
+    fn an_instance_that_is_named_by_a_secret_is_called_as_its_unit_is() {
+        let host = tempfile::tempdir().unwrap();
+        plant(host.path(), "", &[("cgroup.controllers", "cpu\n")]);
+        let secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+        let name = format!("backup@{secret}.service");
+        plant(host.path(), &format!("system.slice/{name}"), &[]);
+        let all = look(host.path()).unwrap();
+        let unit = Redactor::default().unit_name(&name.parse().unwrap());
+        assert_eq!(all[0].name, unit.as_str());
+        assert!(!all[0].name.contains(secret));
     }
 
     #[test]
