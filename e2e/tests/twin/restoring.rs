@@ -32,7 +32,7 @@ const RESTORE: &str = "apiVersion: safetytwin.com/v1alpha1\nkind: TwinRestore\nm
 fn wait_restore(world: &World, expected: &str) -> Result<()> {
     wait::until(
         &format!("the restore to say {expected}"),
-        Duration::from_secs(120),
+        Duration::from_secs(300),
         || {
             let restore = twin::object(&world.lab, "twinrestore", "back")?;
             let (status, reason, message) = twin::condition(&restore, "Restored");
