@@ -1,6 +1,6 @@
 //! The process table, of which only what may have changed is read again.
 //!
-//! A thousand `stat` files take some ten milliseconds, their list a tenth of that. What has run for a while and has no
+//! A thousand `stat` files take some five milliseconds, their list a tenth of that. What has run for a while and has no
 //! terminal seldom changes. So a row counts for a minute, while the process and its parent are listed and nothing was
 //! told of either. What the list does not show and the kernel does not tell shows a minute late: another name without
 //! an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its place,
