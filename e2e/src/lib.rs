@@ -11,6 +11,7 @@ pub mod command;
 pub mod demo;
 pub mod images;
 pub mod lab;
+pub mod meminfo;
 pub mod prepare;
 pub mod product;
 pub mod progress;

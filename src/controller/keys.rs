@@ -137,7 +137,11 @@ pub async fn ensure(client: &Client, namespace: &str, twin: &str, uid: &str) -> 
         .await?
         .ok_or_else(|| Error::Terminal {
             reason: "KeysInvalid",
-            message: format!("Secret {} holds no twin keys: put back what it held; without them nobody can log in to a VM that exists", secret_name(uid)),
+            message: format!(
+                "Secret {} holds no twin keys: put back what it held; without them nobody can log in to a VM that \
+                 exists",
+                secret_name(uid)
+            ),
         })
 }
 

@@ -3,12 +3,13 @@
 use anyhow::Result;
 
 use crate::lab::Lab;
+use crate::meminfo::kibibytes;
 
 /// The machine: titles and texts.
 pub fn machine() -> Vec<(String, String)> {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let (cpu, memory) = (file("/proc/cpuinfo"), file("/proc/meminfo"));
-    let kibibytes = value(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    let cpu = file("/proc/cpuinfo");
+    let kibibytes = kibibytes("MemTotal");
     let processors = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let within = if cpu.contains(" hypervisor") {
         ", itself a virtual machine"

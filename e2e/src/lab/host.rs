@@ -1,4 +1,5 @@
-//! The monitored host as its administrator uses it: by SSH as root, over one kept connection.
+//! The monitored host as its administrator uses it: by SSH as root, over one kept connection; in its namespaces where
+//! it is no VM.
 
 use std::process::Command;
 use std::time::Duration;

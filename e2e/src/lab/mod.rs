@@ -132,10 +132,7 @@ impl Lab {
         match options.host {
             Monitored::Nothing => {}
             Monitored::Vm => node::wait_ready(self)?,
-            Monitored::Native => {
-                native::start(self, &self.prepared.node)?;
-                native::register(self)?;
-            }
+            Monitored::Native => native::start(self, &self.prepared.node)?,
         }
         std::fs::write(self.path(UP), self.prepared.id()).context("failed to mark the lab as up")
     }

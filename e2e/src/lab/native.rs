@@ -26,6 +26,12 @@ use crate::wait::{self, Look};
 const ENTER: &str = include_str!("native.sh");
 /// Holds the number of its process 1, as the machine counts, and when it started.
 const PROCESS: &str = "native.pid";
+/// The control group that is the host's own root, and the one of what is beside it: a group that has processes gives its
+/// children no controllers (cgroups(7), no internal processes).
+const INSIDE: &str = "host";
+const OUTSIDE: &str = "beside";
+/// The control group of what is run in the host from without, below its root.
+const COMMANDS: &str = "commands";
 /// Longest time to unpack the image.
 const UNPACK: Duration = Duration::from_secs(300);
 /// Longest time for systemd to come to rest.
@@ -33,10 +39,10 @@ const BOOT: Duration = Duration::from_secs(120);
 /// Longest time for the control groups of what was killed to be empty.
 const EMPTIED: Duration = Duration::from_secs(10);
 
-/// Starts it and waits until its systemd has started what is enabled.
+/// Starts it, waits until its systemd has started what is enabled, and makes it a node.
 ///
 /// # Errors
-/// The image cannot be unpacked, or systemd does not start.
+/// The image cannot be unpacked, systemd does not start, or the API server refuses the node.
 pub(super) fn start(lab: &Lab, image: &Image) -> Result<()> {
     // The API server's address on the nodes' network, and the host's own.
     for address in ["10.77.0.1/32", &format!("{ADDRESS}/32")] {
@@ -67,15 +73,9 @@ pub(super) fn start(lab: &Lab, image: &Image) -> Result<()> {
                 other => Look::NotYet(format!("systemd is {other}")),
             })
         })
-    })
+    })?;
+    register(lab)
 }
-
-/// The control group that is the host's own root, and the one of what is beside it: a group that has processes gives its
-/// children no controllers (cgroups(7), no internal processes).
-const INSIDE: &str = "host";
-const OUTSIDE: &str = "beside";
-/// The control group of what is run in the host from without, below its root.
-const COMMANDS: &str = "commands";
 
 /// Starts it in a control group of its own, which is all it sees of them; answers its process 1.
 fn enter(lab: &Lab, disk: &Path, root: &Path, group: &Path) -> Result<i32> {
@@ -133,10 +133,7 @@ fn group(lab: &str) -> Result<PathBuf> {
 }
 
 /// Tells the cluster of the node, as a kubelet does: tokens are bound to it.
-///
-/// # Errors
-/// The API server refuses.
-pub(super) fn register(lab: &Lab) -> Result<()> {
+fn register(lab: &Lab) -> Result<()> {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME}});
     lab.kubectl_with(["create", "-f", "-"], &node.to_string())
         .map(|_| ())
@@ -153,18 +150,15 @@ pub(super) fn command(lab: &Lab, line: &str) -> Option<Command> {
     nsenter.args([
         "--target", process, "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--net", "--",
     ]);
-    nsenter
-        .args(["/bin/sh", "-c", &format!("cd /; {line}")])
-        .env_clear();
-    nsenter.env(
+    nsenter.args(["/bin/sh", "-c", &format!("cd /; {line}")]);
+    // What a command leaves behind belongs to no service of the machine.
+    let group = group(lab.name()).ok()?.join(INSIDE).join(COMMANDS);
+    let mut command = joined(nsenter, &group);
+    command.env_clear().env(
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
-    // What a command leaves behind belongs to no service of the machine.
-    Some(joined(
-        nsenter,
-        &group(lab.name()).ok()?.join(INSIDE).join(COMMANDS),
-    ))
+    Some(command)
 }
 
 /// Removes what outlives its processes.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::fresh_log;
 use crate::cache::{Cache, build_directory, recipe_key};
 use crate::command::run_logged;
+use crate::meminfo::kibibytes;
 use crate::progress::stage;
 
 /// One Go module whose pinned requirements are built together.
@@ -198,18 +199,14 @@ impl Group {
             go.args(["-o", output])
                 .args(self.binaries.iter().map(|(_, package)| *package));
             run_logged(&mut go, log)
-        })?;
-        Ok(())
+        })
     }
 }
 
 /// Whether each processor's compiler may take 3 GiB.
 fn has_memory() -> bool {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = available.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    kibibytes.unwrap_or(0) / processors >= 3 << 20
+    kibibytes("MemAvailable").unwrap_or(0) >= processors as u64 * (3 << 20)
 }
 
 #[cfg(test)]

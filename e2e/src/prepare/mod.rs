@@ -71,7 +71,7 @@ pub fn prepare() -> Result<Prepared> {
             Ok((twin, node))
         });
         if images.is_err() {
-            note("an image failed; waiting for the build of the control plane");
+            note("not everything can be built; what is under way is waited for");
         }
         (compiled(), images)
     });
