@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use safetytwin_e2e::bench::sheet::{Sheet, list, placed};
-use safetytwin_e2e::bench::{self, machine::machine};
+use safetytwin_e2e::bench;
+use safetytwin_e2e::bench::sheet::{Sheet, placed};
 use safetytwin_e2e::cache::Cache;
 use safetytwin_e2e::images;
 use safetytwin_e2e::lab::{DEFAULT_NAME, Lab, Monitored, Options};
@@ -163,7 +163,6 @@ fn figures(files: &[PathBuf], page: Option<&Path>) -> Result<()> {
     };
     let mut text =
         std::fs::read_to_string(page).with_context(|| format!("failed to read {}", page.display()))?;
-    text = placed(&text, "machine", &list(&machine()))?;
     for sheet in &sheets {
         text = placed(&text, &sheet.name, &sheet.markdown())?;
     }

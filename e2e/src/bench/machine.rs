@@ -5,44 +5,28 @@ use anyhow::Result;
 use crate::lab::Lab;
 use crate::meminfo::kibibytes;
 
-/// The machine: titles and texts.
-pub fn machine() -> Vec<(String, String)> {
+/// The machine: processors, memory, system.
+fn machine() -> String {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = file("/proc/cpuinfo");
-    let kibibytes = kibibytes("MemTotal");
     let processors = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let within = if cpu.contains(" hypervisor") {
         ", itself a virtual machine"
     } else {
         ""
     };
-    let system = file("/etc/os-release")
+    let release = file("/etc/os-release");
+    let system = release
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
-        .unwrap_or("unknown")
-        .trim_matches('"')
-        .to_owned();
-    let entries = [
-        (
-            "processors",
-            format!(
-                "{processors} × {}{within}",
-                value(&cpu, "model name").unwrap_or("unknown")
-            ),
-        ),
-        (
-            "memory",
-            format!(
-                "{:.1} GiB",
-                kibibytes.unwrap_or_default() as f64 / f64::from(1 << 20)
-            ),
-        ),
-        (
-            "system",
-            format!("{system}, Linux {}", file("/proc/sys/kernel/osrelease").trim()),
-        ),
-    ];
-    entries.map(|(title, text)| (title.to_owned(), text)).to_vec()
+        .unwrap_or("unknown");
+    format!(
+        "{processors} × {}{within}; {:.1} GiB; {}, Linux {}",
+        value(&cpu, "model name").unwrap_or("unknown"),
+        kibibytes("MemTotal").unwrap_or_default() as f64 / f64::from(1 << 20),
+        system.trim_matches('"'),
+        file("/proc/sys/kernel/osrelease").trim(),
+    )
 }
 
 /// Value of `name : value` in a file of /proc.
@@ -51,7 +35,7 @@ pub(super) fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     line.split_once(':').map(|(_, value)| value.trim())
 }
 
-/// When, on how busy a machine, and from what build.
+/// When, on which machine and how busy a one, and from what build.
 ///
 /// # Errors
 /// The load of the machine cannot be read.
@@ -69,6 +53,7 @@ pub(super) fn run() -> Result<Vec<(String, String)>> {
             "measured".to_owned(),
             format!("{now:.0}, load of the machine before: {load}"),
         ),
+        ("machine".to_owned(), machine()),
         ("build".to_owned(), build.to_owned()),
     ])
 }
@@ -91,11 +76,10 @@ mod tests {
 
     #[test]
     fn the_machine_is_described_by_what_proc_says() {
-        let entries = machine();
-        assert_eq!(entries.len(), 3);
+        let machine = machine();
         assert!(
-            entries.iter().all(|(_, text)| !text.contains("unknown")),
-            "{entries:?}"
+            machine.contains(" GiB; ") && !machine.contains("unknown"),
+            "{machine}"
         );
         assert_eq!(value("model name\t: AMD EPYC\n", "model name"), Some("AMD EPYC"));
     }

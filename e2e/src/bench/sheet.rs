@@ -94,7 +94,7 @@ impl Sheet {
 }
 
 /// Titles and texts as a Markdown list, with an empty line after it.
-pub fn list(entries: &[(String, String)]) -> String {
+fn list(entries: &[(String, String)]) -> String {
     if entries.is_empty() {
         return String::new();
     }
