@@ -177,21 +177,25 @@ fn main() {
         && let Some(file) = std::env::var_os("SAFETYTWIN_FIGURES")
     {
         let figures = [diffs(), writing()].concat();
-        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu.lines().find(|line| line.starts_with("model name"));
-        let model = model
-            .and_then(|line| line.split_once(": "))
-            .map_or("unknown", |(_, name)| name);
         let sheet = json!({
             "name": "pure",
             "conditions": [
                 ["measured", format!("{:.0}, by `cargo bench`, one thread", jiff::Timestamp::now())],
-                ["machine", model],
+                ["machine", processor()],
             ],
             "figures": figures,
         });
         std::fs::write(file, sheet.to_string()).expect("SAFETYTWIN_FIGURES names a file that can be written");
     }
+}
+
+/// Its name, as Linux has it.
+fn processor() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
+    model
+        .map_or("unknown", |text| text.trim_matches([' ', '\t', ':']))
+        .to_owned()
 }
 
 fn diffs() -> Vec<Value> {

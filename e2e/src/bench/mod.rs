@@ -12,7 +12,7 @@ mod agent;
 pub mod figure;
 mod fleet;
 mod http;
-pub mod machine;
+mod machine;
 mod placed;
 mod prometheus;
 pub mod sheet;
