@@ -42,8 +42,11 @@ fn refused(object: &Value, because: &str) {
     assert!(error.contains(because), "{because:?} is not in {error}");
 }
 
-/// Stores `before` and then tries the changes that must be accepted and refused.
+/// Stores `before` and then tries the changes that must be accepted and refused. What is stored is
+/// named `rules`: the sentences run beside each other, and an object only tried under the name of a
+/// stored one is refused because that one exists.
 fn update(before: &Value, good: &[&[(&str, Value)]], bad: &[(&[(&str, Value)], &str)]) {
+    assert_eq!(before.pointer("/metadata/name"), Some(&json!("rules")));
     kubectl(&["create", "-f", "-"], &before.to_string()).unwrap();
     let replace = |changes: &[(&str, Value)]| {
         let after = with(before, changes).to_string();
@@ -163,7 +166,7 @@ fn a_class_either_creates_or_adopts_and_boots_one_way() {
         ("/spec/libvirt/adopt", adopt),
     ];
     update(
-        &class("c"),
+        &class("rules"),
         &[&[("/spec/libvirt/baseImage", json!("debian-13.qcow2"))]],
         &[(
             &other_way,
