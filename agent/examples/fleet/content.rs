@@ -170,9 +170,9 @@ impl Host {
         observed: Observed,
     ) {
         let collected = Collected {
-            content,
+            content: content.into(),
             gaps: self.shape.gaps(),
-            observed,
+            observed: observed.into(),
         };
         board.post(name, Some(section), Ok(collected));
     }

@@ -62,10 +62,12 @@ impl Board {
                 },
                 message: self.message(&collected.gaps.join("; ")),
                 content: Some(match before.and_then(|b| b.content.as_ref()) {
-                    Some(same) if **same == collected.content => Arc::clone(same),
-                    _ => Arc::new(collected.content),
+                    Some(same) if Arc::ptr_eq(same, &collected.content) || **same == *collected.content => {
+                        Arc::clone(same)
+                    }
+                    _ => collected.content,
                 }),
-                observed: Arc::new(collected.observed),
+                observed: collected.observed,
             },
             Err(error) => Report {
                 section,

@@ -16,6 +16,7 @@ pub mod accounts;
 pub mod board;
 pub mod breaker;
 pub mod bus;
+pub mod census;
 pub mod containers;
 pub mod load;
 pub mod machine;
@@ -24,6 +25,7 @@ pub mod optin;
 pub mod processes;
 pub mod runit;
 pub mod runner;
+pub mod size;
 pub mod steady;
 pub mod thread;
 pub mod units;
@@ -41,25 +43,40 @@ use serde::Serialize;
 
 use crate::settings::Settings;
 
-/// What a collector found.
+/// What a collector found. Cloning shares it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Collected {
     /// The items.
-    pub content: Content,
+    pub content: Arc<Content>,
     /// Why the list is not whole, for people; empty means Complete.
     pub gaps: Vec<String>,
     /// What changes by itself; goes to the `observed` section.
-    pub observed: Observed,
+    pub observed: Arc<Observed>,
 }
 
 impl Collected {
     /// A whole list.
     pub fn whole(content: Content) -> Self {
         Self {
-            content,
+            content: content.into(),
             gaps: Vec::new(),
-            observed: Observed::default(),
+            observed: Arc::default(),
         }
+    }
+
+    /// The same in the allocations of `before` where it is equal: what is the same allocation is neither compared,
+    /// counted nor encoded again.
+    #[must_use]
+    pub fn sharing(mut self, before: &Self) -> Self {
+        share(&mut self.content, &before.content);
+        share(&mut self.observed, &before.observed);
+        self
+    }
+}
+
+fn share<T: PartialEq>(now: &mut Arc<T>, before: &Arc<T>) {
+    if !Arc::ptr_eq(now, before) && **now == **before {
+        *now = Arc::clone(before);
     }
 }
 

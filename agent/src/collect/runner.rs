@@ -2,7 +2,6 @@
 //! with a growing pause while it fails.
 
 use std::future::poll_fn;
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::task::Poll;
@@ -14,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::board::Board;
 use super::breaker::Breaker;
 use super::meter::{Cost, Meter, own_cpu};
-use super::{Budget, CollectError, Collected, Collector, Content, Scope};
+use super::size::Sizes;
+use super::{Budget, CollectError, Collected, Collector, Scope};
 
 /// After a look that took this much of a CPU, the source is left alone three times as long: what changes without end
 /// takes a quarter of a core at most.
@@ -28,6 +28,7 @@ pub async fn look(
     collector: &mut dyn Collector,
     scope: Scope,
     meter: &Meter,
+    sizes: &mut Sizes,
 ) -> (Result<Collected, CollectError>, Cost) {
     let budget = meter.budget;
     let (began, cpu) = (Instant::now(), own_cpu());
@@ -56,7 +57,8 @@ pub async fn look(
         if cost.wall > budget.wall {
             return Err(slow());
         }
-        cost.bytes = size(&collected, budget.bytes)?;
+        let (collected, bytes) = sizes.count(collected, budget.bytes)?;
+        cost.bytes = bytes;
         Ok(collected)
     });
     meter.end(cost, result.is_err());
@@ -68,46 +70,14 @@ fn over(budget: Budget, used: Duration) -> Option<CollectError> {
     (used > limit).then_some(CollectError::Costly { used, limit })
 }
 
-/// Counts what is written to it, up to a limit.
-struct Counter {
-    bytes: usize,
-    limit: usize,
-}
-
-impl Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.bytes += bytes.len();
-        if self.bytes > self.limit {
-            Err(std::io::ErrorKind::FileTooLarge.into())
-        } else {
-            Ok(bytes.len())
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Bytes of JSON; it stops at the limit and keeps nothing.
-fn size(collected: &Collected, limit: usize) -> Result<usize, CollectError> {
-    let mut counter = Counter { bytes: 0, limit };
-    serde_json::to_writer(&mut counter, collected).map_err(|_| CollectError::Large(limit))?;
-    // Encoded and bounded by its collector.
-    let encoded = match &collected.content {
-        Content::Listed(listed) => listed.parts.iter().map(|part| part.json.len()).sum(),
-        _ => 0,
-    };
-    Ok(counter.bytes + encoded)
-}
-
 /// Runs for ever. Dropping it at any await is safe.
 pub async fn run(mut collector: Box<dyn Collector>, board: Board, meter: Meter) {
     let name = collector.name();
     let mut breaker = Breaker::default();
     let mut scope = Scope::Audit;
+    let mut sizes = Sizes::default();
     loop {
-        let (result, cost) = look(collector.as_mut(), scope, &meter).await;
+        let (result, cost) = look(collector.as_mut(), scope, &meter, &mut sizes).await;
         meter.feeds(collector.section());
         breaker.note(result.is_ok());
         if let Err(error) = &result {

@@ -11,6 +11,7 @@ use safetytwin_crds::section::{SectionName, SectionState};
 
 use super::board::{Board, Report};
 use super::meter::{BreakerState, Meter, own_cpu};
+use super::size::Sizes;
 use super::watchdog::Watchdog;
 use super::{Budget, CollectError, Collected, Collector, Content, Scope, runner, thread};
 
@@ -206,7 +207,12 @@ fn looked(collector: &mut dyn Collector) -> (Result<Collected, CollectError>, Me
         .start_paused(true)
         .build()
         .unwrap();
-    let (result, _) = runtime.block_on(runner::look(collector, Scope::Audit, &meter));
+    let (result, _) = runtime.block_on(runner::look(
+        collector,
+        Scope::Audit,
+        &meter,
+        &mut Sizes::default(),
+    ));
     (result, meter)
 }
 

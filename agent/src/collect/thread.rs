@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::board::Board;
 use super::meter::Meter;
 use super::runner::{look, run};
+use super::size::Sizes;
 use super::{CollectError, Collector, Scope};
 
 /// How long after its budget of time a look that does not come back is given up.
@@ -37,7 +38,12 @@ pub async fn once(mut collector: Box<dyn Collector>, board: &Board) -> std::io::
     let (own, (answer, answered)) = (meter.clone(), oneshot::channel());
     spawn(meter.name, move |runtime| {
         own.runs_here();
-        let (result, _) = runtime.block_on(look(collector.as_mut(), Scope::Audit, &own));
+        let (result, _) = runtime.block_on(look(
+            collector.as_mut(),
+            Scope::Audit,
+            &own,
+            &mut Sizes::default(),
+        ));
         own.feeds(collector.section());
         // Nobody waits any more when it was given up.
         let _late = answer.send(result);

@@ -70,9 +70,9 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
             name,
             Some(section),
             Ok(Collected {
-                content,
+                content: Arc::new(content),
                 gaps: gaps(),
-                observed,
+                observed: Arc::new(observed),
             }),
         );
     };
@@ -85,7 +85,7 @@ pub fn assembled(sources: &Sources, redactor: &Redactor) -> Assembled {
     post(
         "processes",
         SectionName::Processes,
-        processes::collected(&sources.processes, redactor).content,
+        Content::clone(&processes::collected(&sources.processes, redactor).content),
     );
     let state = Assembler::default().assemble(&board.reports(), "t");
     let whole = if sources.messages.is_empty() {

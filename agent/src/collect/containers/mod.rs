@@ -111,12 +111,12 @@ impl Collector for Containers {
         }
         observed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Collected {
-            content: Content::Containers(items),
+            content: Content::Containers(items).into(),
             gaps,
-            observed: Observed {
+            observed: Arc::new(Observed {
                 containers: observed,
                 ..Observed::default()
-            },
+            }),
         })
     }
 

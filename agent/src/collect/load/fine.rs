@@ -23,14 +23,14 @@ pub fn load(root: &HostRoot, steady: &mut Steady) -> ObservedLoad {
     };
     let averages = text(proc, "loadavg").unwrap_or_default();
     let averages: Vec<u64> = averages.split_whitespace().take(3).filter_map(centi).collect();
-    let mut hold = |key: &str, number: u64| steady.hold(key, number);
+    let mut hold = |key: String, number: u64| steady.hold(key, number);
     let load = ObservedLoad {
-        memory_used_bytes: used("MemTotal", "MemAvailable").map(|n| hold("memory", n)),
-        swap_used_bytes: used("SwapTotal", "SwapFree").map(|n| hold("swap", n)),
+        memory_used_bytes: used("MemTotal", "MemAvailable").map(|n| hold("memory".into(), n)),
+        swap_used_bytes: used("SwapTotal", "SwapFree").map(|n| hold("swap".into(), n)),
         load_centi: averages
             .iter()
             .enumerate()
-            .map(|(at, n)| hold(&format!("load {at}"), *n))
+            .map(|(at, n)| hold(format!("load {at}"), *n))
             .collect(),
         pressure: ["cpu", "io", "memory"]
             .into_iter()
@@ -42,12 +42,12 @@ pub fn load(root: &HostRoot, steady: &mut Steady) -> ObservedLoad {
     load
 }
 
-fn pressure(proc: &Path, resource: &str, hold: &mut impl FnMut(&str, u64) -> u64) -> Option<Pressure> {
+fn pressure(proc: &Path, resource: &str, hold: &mut impl FnMut(String, u64) -> u64) -> Option<Pressure> {
     let text = text(proc, &format!("pressure/{resource}"))?;
     let mut average = |who: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(who))?;
         let number = line.split_once("avg60=")?.1.split_whitespace().next()?;
-        Some(hold(&format!("pressure {resource} {who}"), centi(number)?))
+        Some(hold(format!("pressure {resource} {who}"), centi(number)?))
     };
     Some(Pressure {
         some_centi: average("some "),
@@ -57,7 +57,7 @@ fn pressure(proc: &Path, resource: &str, hold: &mut impl FnMut(&str, u64) -> u64
 }
 
 /// Whole disks that moved something (Documentation/admin-guide/iostats.rst).
-fn disks(root: &HostRoot, hold: &mut impl FnMut(&str, u64) -> u64) -> Vec<DiskUsage> {
+fn disks(root: &HostRoot, hold: &mut impl FnMut(String, u64) -> u64) -> Vec<DiskUsage> {
     let stats = text(root.proc(), "diskstats").unwrap_or_default();
     let disk = |line: &str| {
         let mut fields = line.split_whitespace().skip(2);
@@ -68,8 +68,8 @@ fn disks(root: &HostRoot, hold: &mut impl FnMut(&str, u64) -> u64) -> Vec<DiskUs
         let whole = (read, written) != (0, 0) && root.sys().join("block").join(name).exists();
         whole.then(|| DiskUsage {
             name: printable(name, 64),
-            read_bytes: hold(&format!("read {name}"), read),
-            written_bytes: hold(&format!("written {name}"), written),
+            read_bytes: hold(format!("read {name}"), read),
+            written_bytes: hold(format!("written {name}"), written),
         })
     };
     let mut disks: Vec<DiskUsage> = stats.lines().filter_map(disk).take(DISKS).collect();

@@ -5,6 +5,7 @@ mod fine;
 mod usage;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ pub struct HostLoad {
     /// Busy and total jiffies at the last look (proc_stat(5)).
     jiffies: Option<(u64, u64)>,
     /// What is finer, and when it was looked at.
-    observed: Option<(Instant, Observed)>,
+    observed: Option<(Instant, Arc<Observed>)>,
     steady: Held,
 }
 
@@ -59,22 +60,22 @@ impl HostLoad {
     }
 
     /// What goes to `observed`; the files are read every minute.
-    fn fine(&mut self) -> Observed {
+    fn fine(&mut self) -> Arc<Observed> {
         if let Some((_, observed)) = self.observed.as_ref().filter(|(at, _)| at.elapsed() < FINE) {
-            return observed.clone();
+            return Arc::clone(observed);
         }
         let held = &mut self.steady;
         let (usage, unknown) = match usage::usage(&self.root, &self.redactor, &mut held.services) {
             Ok(usage) => (usage, Vec::new()),
             Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
         };
-        let observed = Observed {
+        let observed = Arc::new(Observed {
             load: Some(fine::load(&self.root, &mut held.machine)),
             usage,
             unknown,
             ..Observed::default()
-        };
-        self.observed = Some((Instant::now(), observed.clone()));
+        });
+        self.observed = Some((Instant::now(), Arc::clone(&observed)));
         observed
     }
 
@@ -164,7 +165,7 @@ impl Collector for HostLoad {
             io_pressure_percent: self.pressure("io"),
         });
         Ok(Collected {
-            content,
+            content: content.into(),
             gaps: Vec::new(),
             observed,
         })

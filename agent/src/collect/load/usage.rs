@@ -92,8 +92,7 @@ fn of(root: &HostRoot, name: &str, dir: &str, steady: &mut Steady) -> UnitUsage 
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
     let io = read("io.stat");
     let moved = |key: &str| io.as_ref().map(|text| sum(text, key));
-    let mut hold =
-        |what: &str, number: Option<u64>| number.map(|n| steady.hold(&format!("{what} {name}"), n));
+    let mut hold = |what: &str, number: Option<u64>| number.map(|n| steady.hold(format!("{what} {name}"), n));
     UnitUsage {
         cpu_usage_nsec: hold("cpu", read("cpu.stat").and_then(|text| cpu_nsec(&text))),
         memory_current: hold("memory", number("memory.current")),

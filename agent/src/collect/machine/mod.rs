@@ -13,6 +13,7 @@ mod system;
 mod tests;
 mod virt;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -113,19 +114,19 @@ fn look(root: &HostRoot, redactor: &Redactor, memory: &mut Memory) -> Collected 
     }
     let summary = summary(&source, redactor, &machine);
     Collected {
-        content: Content::Machine {
+        content: Arc::new(Content::Machine {
             item: Box::new(machine),
             summary,
-        },
+        }),
         gaps: source.gaps,
-        observed: Observed {
+        observed: Arc::new(Observed {
             machine: Some(ObservedMachine {
                 clock_synchronized: system::clock_synchronized(root),
                 interfaces: moving,
                 gpus,
             }),
             ..Observed::default()
-        },
+        }),
     }
 }
 

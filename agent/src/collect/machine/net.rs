@@ -116,7 +116,7 @@ fn listed(
                 .unwrap_or(0),
             addresses,
         };
-        let mut hold = |what: &str, number: u64| steady.hold(&format!("{what} {name}"), number);
+        let mut hold = |what: &str, number: u64| steady.hold(format!("{what} {name}"), number);
         let (received, sent) = moved(counters, &name).unzip();
         let observed = ObservedInterface {
             name: interface.name.clone(),

@@ -45,7 +45,7 @@ pub fn memory(source: &Source, devices: &[PciDevice], steady: &mut Steady) -> Ve
         let dir = source.sys("bus/pci/devices").join(&device.slot);
         Some(ObservedGpu {
             memory_bytes: number(&dir.join("mem_info_vram_total"))?,
-            memory_used_bytes: steady.hold(&device.slot, number(&dir.join("mem_info_vram_used"))?),
+            memory_used_bytes: steady.hold(device.slot.as_str(), number(&dir.join("mem_info_vram_used"))?),
             slot: device.slot.clone(),
         })
     };

@@ -31,10 +31,14 @@ impl Planted {
 
     fn look(&self) -> (Machine, Vec<String>, ObservedMachine) {
         let collected = look(&self.root(), &Redactor::default(), &mut Memory::default());
-        let Content::Machine { item, .. } = collected.content else {
+        let Content::Machine { item, .. } = &*collected.content else {
             panic!("no machine");
         };
-        (*item, collected.gaps, collected.observed.machine.unwrap())
+        (
+            Machine::clone(item),
+            collected.gaps,
+            collected.observed.machine.clone().unwrap(),
+        )
     }
 
     /// One network namespace: the agent's is the host's.

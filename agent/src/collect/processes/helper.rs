@@ -4,8 +4,8 @@
 //! output, and answers four questions about a pid: where `exe` and `cwd` lead, whether that `exe` is
 //! no file of the host, and which sockets it has open. It opens no file of a process, so neither
 //! `environ` nor `mem`; only links and the directory of file descriptors are read. One request per
-//! line: `exe PID`, `cwd PID`, `elsewhere PID`, `sockets PID`; one answer per line: `= HEX` or
-//! `! REASON`.
+//! line: `all PID` asks all four in this order, `sockets PID` the last. One line answers it: for each
+//! question `=HEX` or `!REASON`, separated by tabs.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
@@ -30,26 +30,40 @@ pub fn asked_for(arguments: impl IntoIterator<Item = OsString>) -> Option<PathBu
 pub fn serve(proc: &Path) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
-        let answer = match answer(proc, &line?) {
-            Ok(bytes) => format!("= {}\n", hex(&bytes)),
-            Err(why) => format!("! {why}\n"),
-        };
-        out.write_all(answer.as_bytes())?;
+        let answers = answers(proc, &line?);
+        let fields: Vec<String> = answers.into_iter().map(|answer| field(&answer)).collect();
+        out.write_all((fields.join("\t") + "\n").as_bytes())?;
         out.flush()?;
     }
     Ok(())
 }
 
-fn answer(proc: &Path, request: &str) -> Result<Vec<u8>, String> {
-    let (what, pid) = request.split_once(' ').ok_or("malformed")?;
-    let pid: i32 = pid.parse().map_err(|_| "malformed")?;
+/// An answer; the error is for people.
+pub type Answer = Result<Vec<u8>, String>;
+
+fn answers(proc: &Path, request: &str) -> Vec<Answer> {
+    let Some((what, pid)) = request.split_once(' ') else {
+        return vec![malformed()];
+    };
+    let Ok(pid) = pid.parse::<i32>() else {
+        return vec![malformed()];
+    };
     let dir = proc.join(pid.to_string());
+    let told = |answer: std::io::Result<Vec<u8>>| answer.map_err(|error| error.kind().to_string());
     match what {
-        "exe" | "cwd" => link(&dir.join(what)).map_err(|e| e.kind().to_string()),
-        "elsewhere" => elsewhere(proc, &dir).map_err(|e| e.kind().to_string()),
-        "sockets" => sockets(&dir).map_err(|e| e.kind().to_string()),
-        _ => Err("malformed".into()),
+        "all" => vec![
+            told(link(&dir.join("exe"))),
+            told(link(&dir.join("cwd"))),
+            told(elsewhere(proc, &dir)),
+            told(sockets(&dir)),
+        ],
+        "sockets" => vec![told(sockets(&dir))],
+        _ => vec![malformed()],
     }
+}
+
+fn malformed() -> Answer {
+    Err("malformed".into())
 }
 
 /// Target of a link, any bytes.
@@ -140,26 +154,49 @@ impl Helper {
         i32::try_from(child.id()).ok()
     }
 
-    /// Asks `exe`, `cwd`, `elsewhere` or `sockets` of a process; the error is for people.
-    pub fn ask(&mut self, what: &str, pid: i32) -> Result<Vec<u8>, String> {
-        let Some((_, stdin, stdout)) = self.process.as_mut() else {
-            return answer(&self.proc, &format!("{what} {pid}"));
-        };
-        let mut line = String::new();
-        let exchange = writeln!(stdin, "{what} {pid}").and_then(|()| stdout.read_line(&mut line));
-        match exchange {
-            Ok(1..) => match line.trim_end().split_once(' ') {
-                Some(("=", digits)) => unhex(digits).ok_or_else(|| "malformed".into()),
-                Some((_, why)) => Err(why.to_owned()),
-                None if line.starts_with('=') => Ok(Vec::new()),
-                None => Err("malformed".into()),
-            },
-            _ => {
-                self.process = None;
-                Err("the helper process ended".into())
-            }
+    /// What the links of a process say.
+    pub fn links(&mut self, pid: i32) -> Links {
+        let mut answers = self.ask(&format!("all {pid}")).into_iter();
+        let mut next = || answers.next().unwrap_or_else(malformed);
+        Links {
+            executable: next(),
+            directory: next(),
+            elsewhere: next().is_ok_and(|yes| yes == b"1"),
+            sockets: next(),
         }
     }
+
+    /// Inodes of the sockets that a process has open, separated by spaces.
+    pub fn sockets(&mut self, pid: i32) -> Answer {
+        let answers = self.ask(&format!("sockets {pid}"));
+        answers.into_iter().next().unwrap_or_else(malformed)
+    }
+
+    fn ask(&mut self, request: &str) -> Vec<Answer> {
+        let Some((_, stdin, stdout)) = self.process.as_mut() else {
+            return answers(&self.proc, request);
+        };
+        let mut line = String::new();
+        let exchange = writeln!(stdin, "{request}").and_then(|()| stdout.read_line(&mut line));
+        if matches!(exchange, Ok(1..)) {
+            return line.trim_end_matches('\n').split('\t').map(unfield).collect();
+        }
+        self.process = None;
+        let ended = || Err("the helper process ended".into());
+        std::iter::repeat_with(ended).take(4).collect()
+    }
+}
+
+/// What the links of a process say.
+pub struct Links {
+    /// Where `exe` leads.
+    pub executable: Answer,
+    /// Where `cwd` leads.
+    pub directory: Answer,
+    /// Whether the executable is known to be no file of the host.
+    pub elsewhere: bool,
+    /// Inodes of its sockets, separated by spaces.
+    pub sockets: Answer,
 }
 
 /// Gives up CAP_SYS_PTRACE for this thread and those it starts: call it before any other thread.
@@ -171,8 +208,27 @@ pub fn drop_ptrace() -> std::io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
+fn field(answer: &Answer) -> String {
+    match answer {
+        Ok(bytes) => format!("={}", hex(bytes)),
+        Err(why) => format!("!{why}"),
+    }
+}
+
+fn unfield(field: &str) -> Answer {
+    match field.split_at_checked(1) {
+        Some(("=", digits)) => unhex(digits).map_or_else(malformed, Ok),
+        Some(("!", why)) => Err(why.to_owned()),
+        _ => malformed(),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| DIGITS.get(usize::from(digit)).copied().map(char::from))
+        .collect()
 }
 
 fn unhex(digits: &str) -> Option<Vec<u8>> {
@@ -192,23 +248,21 @@ mod tests {
     fn the_helper_answers_four_questions_and_no_other() {
         let proc = Path::new("/proc");
         let me = std::process::id();
-        let exe = answer(proc, &format!("exe {me}")).unwrap();
-        assert_eq!(
-            exe,
-            std::env::current_exe()
-                .unwrap()
-                .into_os_string()
-                .into_encoded_bytes()
-        );
+        let all = answers(proc, &format!("all {me}"));
+        let path = |path: std::io::Result<PathBuf>| Ok(path.unwrap().into_os_string().into_encoded_bytes());
+        assert_eq!(all[0], path(std::env::current_exe()));
+        assert_eq!(all[1], path(std::env::current_dir()));
+        assert!(all[3].is_ok() && all.len() == 4);
+        assert_eq!(answers(proc, &format!("sockets {me}")).len(), 1);
         for request in [
             format!("environ {me}"),
             format!("mem {me}"),
             format!("../{me}/exe {me}"),
-            "exe ../self".into(),
-            "exe".into(),
+            "all ../self".into(),
+            "all".into(),
             String::new(),
         ] {
-            assert_eq!(answer(proc, &request), Err("malformed".into()), "{request}");
+            assert_eq!(answers(proc, &request), [malformed()], "{request}");
         }
     }
 
@@ -228,7 +282,7 @@ mod tests {
         for process in ["5", "6"] {
             symlink(at("tool"), at(process).join("exe")).unwrap();
         }
-        let asked = |process: &str| answer(dir.path(), &format!("elsewhere {process}"));
+        let asked = |process: &str| answers(dir.path(), &format!("all {process}")).swap_remove(2);
         assert_eq!((asked("5"), asked("6")), (Ok(b"0".to_vec()), Ok(b"0".to_vec())));
         // PID 1 finds another file there, or none.
         std::fs::create_dir_all(at("root")).unwrap();
@@ -257,8 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_go_through_the_pipe() {
+    fn any_bytes_and_any_reason_go_through_the_pipe() {
         let bytes: Vec<u8> = (0..=255).collect();
-        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        for answer in [Ok(bytes), Ok(Vec::new()), Err("permission denied".to_owned())] {
+            assert_eq!(unfield(&field(&answer)), answer);
+        }
+        for broken in ["", "=zz", "x"] {
+            assert_eq!(unfield(broken), malformed(), "{broken}");
+        }
     }
 }

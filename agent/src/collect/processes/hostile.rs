@@ -62,7 +62,7 @@ impl Running {
 
     fn item(&self) -> ProcessItem {
         let mut scanner = tests::scanner();
-        let candidate = scanner.candidate(&self.stat(), &Accounts::default());
+        let candidate = scanner.candidate(&self.stat(), &Accounts::default(), Instant::now());
         ProcessItem::clone(&candidate.unwrap().1.item)
     }
 }
@@ -74,7 +74,7 @@ fn a_name_that_looks_like_the_rest_of_the_line_is_only_a_name() {
         let running = Running::named(name);
         let stat = running.stat();
         let kept: Vec<u8> = name.bytes().take(15).collect();
-        assert_eq!((stat.comm, stat.ppid), (kept, own), "{name:?}");
+        assert_eq!((stat.comm.as_bytes(), stat.ppid), (&*kept, own), "{name:?}");
         assert!(stat.start > 0 && stat.resident > 0 && !stat.kernel, "{name:?}");
     }
 }
@@ -98,6 +98,6 @@ fn a_process_that_ends_while_it_is_read_is_no_item_and_no_error() {
     running.child.kill().unwrap();
     running.child.wait().unwrap();
     let mut scanner = tests::scanner();
-    let candidate = scanner.candidate(&stat, &Accounts::default());
+    let candidate = scanner.candidate(&stat, &Accounts::default(), Instant::now());
     assert!(candidate.is_none());
 }

@@ -2,22 +2,62 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::hostroot::read_plain;
 
 const LIMIT: u64 = 8 * 1024 * 1024;
 /// `st` of a listening TCP socket, and of an unconnected UDP one.
 const STATES: [(&str, &str); 4] = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
+/// The kernel's own default of `ip_local_port_range` (ip(7)).
+const LENT: RangeInclusive<u16> = 32_768..=60_999;
 
-/// Inode to `tcp:0.0.0.0:8080`, in PID 1's network namespace.
-pub fn listening(proc: &Path) -> HashMap<u64, String> {
+/// Inode to `tcp:0.0.0.0:8080`.
+pub type Addresses = HashMap<u64, String>;
+
+/// Sockets that listen, as they were read last.
+#[derive(Default)]
+pub struct Sockets {
+    addresses: Addresses,
+    read: Option<Instant>,
+}
+
+impl Sockets {
+    /// Reads the tables, unless that is no longer ago than `believed`; says whether others listen now. The kernel walks
+    /// all its connections for it.
+    pub fn look(&mut self, proc: &Path, now: Instant, believed: Duration) -> bool {
+        let fresh = |read: Instant| now.saturating_duration_since(read) <= believed;
+        if self.read.is_some_and(fresh) {
+            return false;
+        }
+        self.read = Some(now);
+        let addresses = listening(proc);
+        let others = addresses != self.addresses;
+        self.addresses = addresses;
+        others
+    }
+
+    /// By inode.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+}
+
+/// Those in PID 1's network namespace. A UDP socket on a port that the kernel lends is a client's, which waits for an
+/// answer: resolvers open and close them all the time.
+fn listening(proc: &Path) -> Addresses {
+    let lent = read_plain(&proc.join("sys/net/ipv4/ip_local_port_range"), 64);
+    let lent = lent.ok().and_then(|bytes| range(&bytes)).unwrap_or(LENT);
     let mut found = HashMap::new();
     for (table, state) in STATES {
+        let protocol = table.trim_end_matches('6');
         let bytes = read_plain(&proc.join("1/net").join(table), LIMIT).unwrap_or_default();
         for line in String::from_utf8_lossy(&bytes).lines().skip(1) {
-            if let Some((inode, address)) = entry(line, state) {
-                let protocol = table.trim_end_matches('6');
+            if let Some((inode, address)) = entry(line, state)
+                && (protocol == "tcp" || !lent.contains(&address.port()))
+            {
                 found.insert(inode, format!("{protocol}:{address}"));
             }
         }
@@ -25,14 +65,21 @@ pub fn listening(proc: &Path) -> HashMap<u64, String> {
     found
 }
 
+fn range(bytes: &[u8]) -> Option<RangeInclusive<u16>> {
+    let mut ports = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace();
+    Some(ports.next()?.parse().ok()?..=ports.next()?.parse().ok()?)
+}
+
 fn entry(line: &str, state: &str) -> Option<(u64, SocketAddr)> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    if *fields.get(3)? != state {
+    // sl, local_address, rem_address, st, …, inode: number 9.
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let address = fields.next()?;
+    if fields.nth(1)? != state {
         return None;
     }
-    let (address, port) = fields.get(1)?.split_once(':')?;
+    let (address, port) = address.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    Some((fields.get(9)?.parse().ok()?, SocketAddr::new(ip(address)?, port)))
+    Some((fields.nth(5)?.parse().ok()?, SocketAddr::new(ip(address)?, port)))
 }
 
 /// Words in the host's byte order, in hex.
@@ -53,7 +100,7 @@ fn ip(hex: &str) -> Option<IpAddr> {
 }
 
 /// Which of a process's sockets listen, sorted.
-pub fn of(inodes: &[u8], listening: &HashMap<u64, String>) -> Vec<String> {
+pub fn of(inodes: &[u8], listening: &Addresses) -> Vec<String> {
     let text = String::from_utf8_lossy(inodes);
     let inodes = text.split_whitespace().filter_map(|i| i.parse::<u64>().ok());
     let mut found: Vec<String> = inodes.filter_map(|i| listening.get(&i).cloned()).collect();
@@ -75,5 +122,56 @@ mod tests {
         assert_eq!(ip("00000000000000000000000001000000").unwrap().to_string(), "::1");
         let known = HashMap::from([(4242, "tcp:127.0.0.1:8080".to_owned())]);
         assert_eq!(of(b"1 4242 4242 ", &known), ["tcp:127.0.0.1:8080"]);
+    }
+
+    /// A `/proc` whose host has these UDP ports open.
+    fn planted(ports: &[u16]) -> tempfile::TempDir {
+        let proc = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(proc.path().join("1/net")).unwrap();
+        write(proc.path(), ports);
+        proc
+    }
+
+    fn write(proc: &Path, ports: &[u16]) {
+        let line = |port: &u16| format!("0: 0100007F:{port:04X} 00000000:0000 07 0 0 0 0 0 {port} 1\n");
+        let lines: String = ports.iter().map(line).collect();
+        std::fs::write(proc.join("1/net/udp"), format!("header\n{lines}")).unwrap();
+    }
+
+    #[test]
+    fn a_udp_socket_that_waits_for_an_answer_does_not_listen() {
+        let proc = planted(&[53, 32_767, 40_000]);
+        assert_eq!(listening(proc.path()).len(), 2, "the kernel's default");
+        let range = proc.path().join("sys/net/ipv4/ip_local_port_range");
+        std::fs::create_dir_all(range.parent().unwrap()).unwrap();
+        std::fs::write(range, "1024\t32767\n").unwrap();
+        let addresses = listening(proc.path());
+        assert_eq!(
+            (
+                addresses.get(&53).map(String::as_str),
+                addresses.get(&40_000).map(String::as_str)
+            ),
+            (Some("udp:127.0.0.1:53"), Some("udp:127.0.0.1:40000"))
+        );
+        assert_eq!(addresses.len(), 2);
+    }
+
+    #[test]
+    fn the_tables_are_read_when_what_is_known_is_too_old() {
+        let (proc, start) = (planted(&[53]), Instant::now());
+        let (mut sockets, minute) = (Sockets::default(), Duration::from_secs(60));
+        assert!(sockets.look(proc.path(), start, minute), "never read");
+        write(proc.path(), &[53, 69]);
+        assert!(!sockets.look(proc.path(), start + minute, minute));
+        assert!(sockets.look(proc.path(), start + minute, Duration::ZERO));
+        assert!(
+            !sockets.look(proc.path(), start + minute, Duration::ZERO),
+            "of this moment"
+        );
+        assert!(
+            !sockets.look(proc.path(), start + 3 * minute, minute),
+            "the same listen"
+        );
+        assert_eq!(sockets.addresses().len(), 2);
     }
 }

@@ -1,9 +1,10 @@
 //! What was read of a process and need not be read again. Pure.
 //!
 //! A thousand processes cost some ten thousand system calls when everything is read (`rows` is about their `stat`). A
-//! program changes by an exec, which the kernel tells; where it does not, name, group and command line are compared
-//! each minute. What neither tells (another user or directory, an executable that was
-//! replaced) shows when what was read is too old; of a process that is too young to be listed nothing is kept.
+//! program changes by an exec, which the kernel tells; where it does not, the name is compared each minute, group and
+//! command line after a minute, then after two, four … up to ten for as long as they stay the same. What none of these
+//! tells (another user or directory, an executable that was replaced) shows when what was read is too old; of a process
+//! that is too young to be listed nothing is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use std::time::{Duration, Instant};
 use safetytwin_crds::item::ProcessItem;
 
 use super::events::News;
-use super::table::{Owner, Stat};
+use super::table::{Comm, Owner, Stat};
 
 /// Nothing is believed for longer.
 const BELIEVED: Duration = Duration::from_secs(600);
-/// What is believed is checked this often: the row of each process, and where the kernel does not tell of each exec,
-/// its group and command line, too; one that has another is read again.
+/// What is believed is checked this often: the row of each process, the sockets that listen, and where the kernel does
+/// not tell of each exec, the first time, its group and command line, too; one that has another is read again.
 pub const CHECKED: Duration = Duration::from_secs(60);
 
 /// Pid and start time: one process, also when its pid is used again.
@@ -29,17 +30,29 @@ pub struct Known {
     /// The item, with key and ordinal as it had them last.
     pub item: Arc<ProcessItem>,
     /// What it is called without its ordinal.
-    pub base: String,
+    pub base: Arc<str>,
     /// The mark of its command line.
     pub line: u64,
+}
+
+/// What is to be looked at again of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Its control group.
+    group: bool,
+    /// Its command line.
+    pub line: bool,
+    /// Its sockets.
+    pub sockets: bool,
 }
 
 struct Entry {
     read: Instant,
     checked: Instant,
-    /// Its group, and its command line, are to be looked at again.
-    due: (bool, bool),
-    comm: Vec<u8>,
+    /// How long the check before counts.
+    counts: Duration,
+    due: Due,
+    comm: Comm,
     owner: Option<Owner>,
     known: Option<Known>,
 }
@@ -48,16 +61,11 @@ struct Entry {
 #[derive(Default)]
 pub struct Memory {
     entries: HashMap<Id, Entry>,
-    /// Listening sockets by inode, as of the last scan.
-    listening: HashMap<u64, String>,
 }
 
 impl Memory {
-    /// Forgets what `news` made old, and takes in the listening sockets: where others listen now, it is not known
-    /// whose they are.
-    pub fn begin(&mut self, now: Instant, news: &News, listening: HashMap<u64, String>) {
-        let other = self.listening != listening;
-        self.listening = listening;
+    /// Forgets what `news` made old. Where `others` listen now, it is not known whose sockets these are.
+    pub fn begin(&mut self, now: Instant, news: &News, others: bool) {
         if news.missed {
             self.entries.clear();
         }
@@ -65,19 +73,18 @@ impl Memory {
             now.saturating_duration_since(entry.read) < BELIEVED && !news.renewed.contains(pid)
         });
         if !news.told {
-            let old = |entry: &&mut Entry| now.saturating_duration_since(entry.checked) >= CHECKED;
+            let old = |entry: &&mut Entry| now.saturating_duration_since(entry.checked) >= entry.counts;
             for entry in self.entries.values_mut().filter(old) {
-                (entry.checked, entry.due) = (now, (true, true));
+                entry.checked = now;
+                entry.counts = (entry.counts * 2).min(BELIEVED);
+                (entry.due.group, entry.due.line) = (true, true);
             }
         }
-        if other {
-            self.entries.values_mut().for_each(|entry| entry.known = None);
+        if others {
+            self.entries
+                .values_mut()
+                .for_each(|entry| entry.due.sockets = true);
         }
-    }
-
-    /// Listening sockets by inode.
-    pub fn listening(&self) -> &HashMap<u64, String> {
-        &self.listening
     }
 
     /// To whom a process belongs; `read` is asked where that is not known.
@@ -87,19 +94,22 @@ impl Memory {
         now: Instant,
         read: impl FnOnce() -> Option<Owner>,
     ) -> Option<Owner> {
-        let known = self.known(stat).map(|entry| (entry.due.0, entry.owner.clone()));
+        let known = self
+            .known(stat)
+            .map(|entry| (entry.due.group, entry.owner.clone()));
         let owner = match &known {
             Some((false, owner)) => return owner.clone(),
             _ => read(),
         };
         match self.entries.get_mut(&id(stat)) {
-            Some(entry) if known.is_some_and(|(_, before)| before == owner) => entry.due.0 = false,
+            Some(entry) if known.is_some_and(|(_, before)| before == owner) => entry.due.group = false,
             _ => {
                 let entry = Entry {
                     read: now,
                     checked: now,
-                    due: (false, false),
-                    comm: stat.comm.clone(),
+                    counts: CHECKED,
+                    due: Due::default(),
+                    comm: stat.comm,
                     owner: owner.clone(),
                     known: None,
                 };
@@ -109,16 +119,17 @@ impl Memory {
         owner
     }
 
-    /// The item of a process, if it was read and nothing is known to have changed; `line` is asked for the mark of its
-    /// command line where that is to be looked at again.
-    pub fn item(&mut self, stat: &Stat, line: impl FnOnce() -> Option<u64>) -> Option<Known> {
+    /// The item of a process, if it was read and nothing is known to have changed; `same` looks at what is due again,
+    /// where something is.
+    pub fn item(&mut self, stat: &Stat, same: impl FnOnce(Due, &Known) -> bool) -> Option<Known> {
         let known = self.known(stat)?.known.clone()?;
         let entry = self.entries.get_mut(&id(stat))?;
-        if entry.due.1 && line() != Some(known.line) {
+        let due = entry.due;
+        if (due.line || due.sockets) && !same(due, &known) {
             entry.known = None;
             return None;
         }
-        entry.due.1 = false;
+        (entry.due.line, entry.due.sockets) = (false, false);
         Some(known)
     }
 
@@ -151,9 +162,9 @@ mod tests {
     use super::super::tests::candidate;
     use super::*;
 
-    /// The item, where no command line is to be looked at.
+    /// The item, where nothing is to be looked at.
     fn item(memory: &mut Memory, stat: &Stat) -> Option<Known> {
-        memory.item(stat, || unreachable!("its command line is not looked at"))
+        memory.item(stat, |due, _| unreachable!("{due:?}"))
     }
 
     fn told() -> News {
@@ -167,7 +178,7 @@ mod tests {
     fn of_one(start: Instant) -> (Memory, Stat) {
         let (stat, known) = candidate(5, "a", 1);
         let mut memory = Memory::default();
-        memory.begin(start, &told(), HashMap::new());
+        memory.begin(start, &told(), false);
         assert_eq!(
             memory.owner(&stat, start, || Some(Owner::Nobody)),
             Some(Owner::Nobody)
@@ -181,21 +192,21 @@ mod tests {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
         let later = start + Duration::from_secs(599);
-        memory.begin(later, &told(), HashMap::new());
+        memory.begin(later, &told(), false);
         let unread = || unreachable!("it is known");
         assert_eq!(memory.owner(&stat, later, unread), Some(Owner::Nobody));
         assert!(item(&mut memory, &stat).is_some());
         let renamed = Stat {
-            comm: b"y".to_vec(),
-            ..stat.clone()
+            comm: b"y".as_slice().into(),
+            ..stat
         };
         assert!(item(&mut memory, &renamed).is_none(), "its name is another");
-        memory.begin(start + BELIEVED, &told(), HashMap::new());
+        memory.begin(start + BELIEVED, &told(), false);
         assert!(item(&mut memory, &stat).is_none(), "it is too old");
     }
 
     #[test]
-    fn an_exec_a_loss_of_events_and_another_listening_socket_have_it_read_again() {
+    fn an_exec_and_a_loss_of_events_have_it_read_again() {
         let start = Instant::now();
         let executed = News {
             renewed: HashSet::from([5]),
@@ -205,37 +216,67 @@ mod tests {
             missed: true,
             ..told()
         };
-        let sockets = HashMap::from([(7, "tcp:0.0.0.0:80".to_owned())]);
-        for (news, listening) in [
-            (executed, HashMap::new()),
-            (missed, HashMap::new()),
-            (told(), sockets),
-        ] {
+        for news in [executed, missed] {
             let (mut memory, stat) = of_one(start);
-            memory.begin(start, &news, listening);
+            memory.begin(start, &news, false);
             assert!(item(&mut memory, &stat).is_none(), "{news:?}");
         }
     }
 
     #[test]
-    fn where_the_kernel_tells_nothing_group_and_command_line_are_looked_at_each_minute() {
+    fn where_others_listen_its_sockets_are_looked_at_and_nothing_else() {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
-        let nobody = || Some(Owner::Nobody);
-        let unread = || unreachable!("it is known");
-        memory.begin(start + Duration::from_secs(59), &News::default(), HashMap::new());
-        assert_eq!(memory.owner(&stat, start, unread), nobody());
-        assert!(item(&mut memory, &stat).is_some());
-        let line = item(&mut memory, &stat).map(|known| known.line);
-        let now = start + CHECKED;
-        memory.begin(now, &News::default(), HashMap::new());
-        assert_eq!(memory.owner(&stat, now, nobody), nobody());
-        assert!(memory.item(&stat, || line).is_some(), "nothing changed");
-        assert!(item(&mut memory, &stat).is_some(), "it was looked at");
-        memory.begin(now + CHECKED, &News::default(), HashMap::new());
-        assert_eq!(memory.owner(&stat, now + CHECKED, nobody), nobody());
-        assert!(memory.item(&stat, || Some(1)).is_none(), "another command line");
+        memory.begin(start, &told(), true);
+        let sockets = Due {
+            sockets: true,
+            ..Due::default()
+        };
+        let same = |answer| move |due: Due, _: &Known| (due == sockets) && answer;
+        assert!(memory.item(&stat, same(true)).is_some());
+        assert!(item(&mut memory, &stat).is_some(), "they were looked at");
+        memory.begin(start, &told(), true);
+        assert!(memory.item(&stat, same(false)).is_none());
         assert!(item(&mut memory, &stat).is_none(), "it is read again");
+    }
+
+    /// At which of these seconds after it was read a process that stays the same is looked at.
+    fn looks(until: u64) -> Vec<u64> {
+        let start = Instant::now();
+        let (mut memory, stat) = of_one(start);
+        let looked = (0..until).step_by(10).filter(|seconds| {
+            let now = start + Duration::from_secs(*seconds);
+            memory.begin(now, &News::default(), false);
+            let mut group = false;
+            memory.owner(&stat, now, || {
+                group = true;
+                Some(Owner::Nobody)
+            });
+            let mut line = false;
+            let item = memory.item(&stat, |due, _| {
+                line = due.line;
+                true
+            });
+            assert!(item.is_some() && group == line);
+            line
+        });
+        looked.collect()
+    }
+
+    #[test]
+    fn where_the_kernel_tells_nothing_group_and_command_line_are_looked_at_after_growing_times() {
+        assert_eq!(looks(600), [60, 180, 420]);
+    }
+
+    #[test]
+    fn a_process_with_another_command_line_is_read_again() {
+        let start = Instant::now();
+        let (mut memory, stat) = of_one(start);
+        let now = start + CHECKED;
+        memory.begin(now, &News::default(), false);
+        memory.owner(&stat, now, || Some(Owner::Nobody));
+        assert!(memory.item(&stat, |_, _| false).is_none());
+        assert!(item(&mut memory, &stat).is_none());
     }
 
     #[test]
@@ -243,7 +284,7 @@ mod tests {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
         let now = start + CHECKED;
-        memory.begin(now, &News::default(), HashMap::new());
+        memory.begin(now, &News::default(), false);
         let moved = Some(Owner::Service);
         assert_eq!(memory.owner(&stat, now, || moved.clone()), moved);
         assert!(item(&mut memory, &stat).is_none());

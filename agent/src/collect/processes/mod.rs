@@ -6,9 +6,11 @@
 mod events;
 pub(crate) mod files;
 pub mod helper;
+mod listed;
 mod listens;
 mod memory;
 mod packages;
+mod read;
 mod rows;
 mod scan;
 pub(crate) mod table;
@@ -38,24 +40,32 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// Kernel clock ticks per second in `stat`; fixed at 100 in the user interface of Linux.
 const TICKS: u64 = 100;
 
-/// Main processes of services by unit name, from the units collector. Cloning shares them.
+/// Main process of each service, by unit name.
+type Mains = Arc<BTreeMap<String, u32>>;
+
+/// Main processes of services, from the units collector. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct MainPids(Arc<Mutex<BTreeMap<String, u32>>>);
+pub struct MainPids(Arc<Mutex<Mains>>);
 
 impl MainPids {
-    /// Replaces all.
+    /// Replaces all. As long as they are equal they are the same allocation.
     pub fn set(&self, pids: BTreeMap<String, u32>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pids;
+        let mut mains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if **mains != pids {
+            *mains = pids.into();
+        }
     }
 
-    fn get(&self) -> BTreeMap<String, u32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn get(&self) -> Mains {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// The collector.
 pub struct Processes {
     scanner: Scanner,
+    /// What the last scan gave.
+    last: Option<Collected>,
     interval: Duration,
     /// Where starts and ends are heard; opened when somebody waits for them.
     source: Option<Box<dyn EventSource>>,
@@ -67,12 +77,26 @@ impl Processes {
     /// A collector; `helper` is started by the caller, before threads are.
     pub fn new(settings: &Settings, pids: MainPids) -> Self {
         Self {
+            last: None,
             source: None,
             watch: Watch::new(settings.min_age),
             scanned: Instant::now(),
             interval: SCAN.min(settings.interval),
             scanner: Scanner::new(settings, pids),
         }
+    }
+
+    /// Takes in what a scan found, in the allocations of the last one where it is equal.
+    fn take(&mut self, Scan { mut collected, young }: Scan, last: Option<Collected>) -> Collected {
+        let listed = collected.observed.processes.iter();
+        self.watch.publish(listed.map(|process| process.pid));
+        young.into_iter().for_each(|(pid, at)| self.watch.expect(pid, at));
+        let Some(last) = last else {
+            return collected;
+        };
+        let observed = Arc::make_mut(&mut collected.observed);
+        observed.process_events.clone_from(&last.observed.process_events);
+        collected.sharing(&last)
     }
 }
 
@@ -97,18 +121,25 @@ impl Collector for Processes {
         let now = Instant::now();
         let told = self.source.as_ref().is_some_and(|source| source.tells());
         let news = self.watch.news(told);
-        let Scan { mut collected, young } = self.scanner.scan(now, &news).inspect_err(|_| {
-            // What was heard is lost with it.
-            self.watch.miss();
-        })?;
+        let mut collected = match self.last.take() {
+            Some(last) if !self.scanner.is_worth(now, &news) => last,
+            last => {
+                let scan = self.scanner.scan(now, &news).inspect_err(|_| {
+                    // What was heard is lost with it.
+                    self.watch.miss();
+                })?;
+                self.take(scan, last)
+            }
+        };
         self.scanned = now;
         self.watch.scanned(now);
-        let listed = collected.observed.processes.iter();
-        self.watch.publish(listed.map(|process| process.pid));
-        young.into_iter().for_each(|(pid, at)| self.watch.expect(pid, at));
         let not_asked = ScanOnly("nobody waits for events".into());
         let source = self.source.as_deref().unwrap_or(&not_asked);
-        collected.observed.process_events = Some(self.watch.told(source));
+        let told = Some(self.watch.told(source));
+        if collected.observed.process_events != told {
+            Arc::make_mut(&mut collected.observed).process_events = told;
+        }
+        self.last = Some(collected.clone());
         Ok(collected)
     }
 
@@ -127,5 +158,7 @@ impl Collector for Processes {
 
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod scans;
 #[cfg(test)]
 pub(crate) mod tests;

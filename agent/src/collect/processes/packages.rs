@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use safetytwin_crds::item::{ProcessItem, Text};
+use safetytwin_crds::item::ProcessItem;
 
 use crate::hostroot::HostRoot;
 
@@ -18,49 +18,47 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Packages {
     read_at: Option<(i64, u64)>,
-    owners: HashMap<String, Option<String>>,
+    owners: HashMap<Vec<u8>, Option<String>>,
 }
 
 impl Packages {
-    /// The packages of the executables of `items`, by key of the item.
-    pub fn of<'a>(
-        &mut self,
-        root: &HostRoot,
-        items: impl Iterator<Item = &'a ProcessItem> + Clone,
-    ) -> HashMap<String, String> {
+    /// Learns whose the executables of `items` are, where that is not known yet.
+    pub fn learn<'a>(&mut self, root: &HostRoot, items: impl Iterator<Item = &'a ProcessItem>) {
         let modified = root.modified(INFO);
         if modified != self.read_at || self.owners.len() > REMEMBERED {
             self.owners.clear();
             self.read_at = modified;
         }
-        let missing: Vec<String> = items
-            .clone()
-            .filter_map(executable)
-            .filter(|path| !self.owners.contains_key(path))
-            .collect();
-        if modified.is_some() && !missing.is_empty() {
-            self.look_for(root, missing);
+        if modified.is_none() {
+            return;
         }
-        let owned = items.filter_map(|item| {
-            let owner = self.owners.get(&executable(item)?)?.clone()?;
-            Some((item.key.clone(), owner))
-        });
-        owned.collect()
+        let unknown = items
+            .filter_map(executable)
+            .filter(|path| !self.owners.contains_key(*path));
+        let unknown: Vec<Vec<u8>> = unknown.map(<[u8]>::to_vec).collect();
+        if !unknown.is_empty() {
+            self.look_for(root, unknown);
+        }
     }
 
-    fn look_for(&mut self, root: &HostRoot, missing: Vec<String>) {
-        self.owners.extend(missing.into_iter().map(|path| (path, None)));
+    /// The package of the executable of `item`, if that was learned.
+    pub fn of(&self, item: &ProcessItem) -> Option<&str> {
+        self.owners.get(executable(item)?)?.as_deref()
+    }
+
+    fn look_for(&mut self, root: &HostRoot, unknown: Vec<Vec<u8>>) {
+        self.owners.extend(unknown.into_iter().map(|path| (path, None)));
         for file in root.list(INFO).unwrap_or_default() {
             let Some(package) = file.to_str().and_then(|f| f.strip_suffix(".list")) else {
                 continue;
             };
             let name = package.split_once(':').map_or(package, |(name, _)| name);
             let bytes = root.read(&format!("{INFO}/{package}.list"), LIST_LIMIT);
-            for line in String::from_utf8_lossy(&bytes.unwrap_or_default()).lines() {
+            for line in bytes.unwrap_or_default().split(|byte| *byte == b'\n') {
                 if let Some(owner @ None) = self.owners.get_mut(line) {
                     *owner = Some(name.to_owned());
-                } else if !line.starts_with("/usr/")
-                    && let Some(owner @ None) = self.owners.get_mut(&format!("/usr{line}"))
+                } else if !line.starts_with(b"/usr/")
+                    && let Some(owner @ None) = self.owners.get_mut(&[b"/usr", line].concat())
                 {
                     // `/bin` is `/usr/bin` on merged systems; lists name either.
                     *owner = Some(name.to_owned());
@@ -71,9 +69,9 @@ impl Packages {
 }
 
 /// The path of an executable that may be a package's.
-fn executable(item: &ProcessItem) -> Option<String> {
-    let path = item.executable.as_ref().map(Text::lossy)?;
-    let place = PLACES.iter().any(|place| path.starts_with(place));
+fn executable(item: &ProcessItem) -> Option<&[u8]> {
+    let path = &*item.executable.as_ref()?.0;
+    let place = PLACES.iter().any(|place| path.starts_with(place.as_bytes()));
     (place && !item.executable_gone).then_some(path)
 }
 
@@ -92,10 +90,22 @@ mod tests {
                 fake
             })
             .collect();
-        match collected(&fakes, &crate::redact::Redactor::default()).content {
-            Content::Processes(items) => items,
+        match &*collected(&fakes, &crate::redact::Redactor::default()).content {
+            Content::Processes(items) => items.clone(),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn owners(
+        packages: &mut Packages,
+        root: &HostRoot,
+        items: &[std::sync::Arc<ProcessItem>],
+    ) -> Vec<String> {
+        packages.learn(root, items.iter().map(|item| &**item));
+        let found = items.iter().filter_map(|item| packages.of(item));
+        let mut found: Vec<String> = found.map(str::to_owned).collect();
+        found.sort();
+        found
     }
 
     #[test]
@@ -114,16 +124,12 @@ mod tests {
             "/home/x/redis-server",
             "/usr/bin/redis-server (deleted)",
         ]);
-        let mut found: Vec<String> = packages
-            .of(&root, items.iter().map(|item| &**item))
-            .into_values()
-            .collect();
-        found.sort();
+        let found = owners(&mut packages, &root, &items);
         assert_eq!(found, ["coreutils", "redis"]);
         // It is installed later.
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(info.join("mine.list"), "/usr/bin/mine\n").unwrap();
-        assert_eq!(packages.of(&root, items.iter().map(|item| &**item)).len(), 3);
+        assert_eq!(owners(&mut packages, &root, &items).len(), 3);
     }
 
     #[test]
@@ -131,10 +137,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = HostRoot::new(dir.path(), "/proc", "/sys");
         let items = items(&["/usr/bin/sleep"]);
-        assert!(
-            Packages::default()
-                .of(&root, items.iter().map(|item| &**item))
-                .is_empty()
-        );
+        assert!(owners(&mut Packages::default(), &root, &items).is_empty());
     }
 }

@@ -6,8 +6,8 @@
 //! an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its place,
 //! an end that nobody reaps, and a pid that is used again within seconds.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,15 +16,37 @@ use rustix::fs::{Dir, Mode, OFlags};
 use super::events::News;
 use super::memory::CHECKED;
 use super::table::Stat;
+use crate::collect::census::Census;
 use crate::hostroot::read_record;
 
-/// The rows of settled processes, by pid, and when each was read.
+/// What was read of the table.
 #[derive(Default)]
-pub struct Rows(HashMap<i32, (Stat, Instant)>);
+pub struct Rows {
+    /// Settled processes, by pid, and when each was read.
+    settled: Vec<(Stat, Instant)>,
+    /// All that were listed, by pid.
+    listed: Vec<i32>,
+    /// Before they were listed.
+    census: Option<Census>,
+}
 
 impl Rows {
-    /// All processes that `proc` lists, in its order; those that vanish meanwhile are left out. A row is kept for the
-    /// next time when its process is `settled`.
+    /// Whether `proc` lists the same processes as when it was read last.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn unchanged(&mut self, proc: &Path) -> io::Result<bool> {
+        let census = Census::read(proc);
+        if census.is_some() && census == self.census {
+            return Ok(true);
+        }
+        let same = pids(&open(proc)?)? == self.listed;
+        self.census = census.filter(|_| same);
+        Ok(same)
+    }
+
+    /// All processes that `proc` lists, by pid; those that vanish meanwhile are left out. A row is kept for the next
+    /// time when its process is `settled`.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -35,41 +57,45 @@ impl Rows {
         news: &News,
         settled: impl Fn(&Stat) -> bool,
     ) -> io::Result<Vec<Stat>> {
-        let dir = rustix::fs::open(
-            proc,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let pids = pids(&dir)?;
-        let listed: HashSet<i32> = pids.iter().copied().collect();
-        if news.missed {
-            self.0.clear();
-        }
-        self.0.retain(|pid, (stat, read)| {
-            listed.contains(pid)
-                && (stat.ppid == 0 || listed.contains(&stat.ppid))
-                && !news.renewed.contains(pid)
-                && !news.renewed.contains(&stat.ppid)
-                && !news.ended.contains_key(pid)
-                && now.saturating_duration_since(*read) < CHECKED
-        });
-        let mut all = Vec::with_capacity(pids.len());
-        for pid in pids {
-            if let Some((stat, _)) = self.0.get(&pid) {
-                all.push(stat.clone());
-                continue;
-            }
-            let read = read_record(&dir, Path::new(&format!("{pid}/stat")));
-            let Some(stat) = read.ok().and_then(|bytes| Stat::parse(&bytes)) else {
+        self.census = Census::read(proc);
+        let dir = open(proc)?;
+        self.listed = pids(&dir)?;
+        let mut known = std::mem::take(&mut self.settled).into_iter().peekable();
+        let mut all = Vec::with_capacity(self.listed.len());
+        for pid in &self.listed {
+            while known.next_if(|(stat, _)| stat.pid < *pid).is_some() {}
+            let row = known.next_if(|(stat, _)| stat.pid == *pid);
+            let row = row.filter(|row| self.stands(row, now, news));
+            let Some((stat, read)) = row.or_else(|| Some((read_row(&dir, *pid)?, now))) else {
                 continue;
             };
             if settled(&stat) {
-                self.0.insert(pid, (stat.clone(), now));
+                self.settled.push((stat, read));
             }
             all.push(stat);
         }
         Ok(all)
     }
+
+    /// Whether a row need not be read again.
+    fn stands(&self, (stat, read): &(Stat, Instant), now: Instant, news: &News) -> bool {
+        !news.missed
+            && (stat.ppid == 0 || self.listed.binary_search(&stat.ppid).is_ok())
+            && !news.renewed.contains(&stat.pid)
+            && !news.renewed.contains(&stat.ppid)
+            && !news.ended.contains_key(&stat.pid)
+            && now.saturating_duration_since(*read) < CHECKED
+    }
+}
+
+fn open(proc: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(proc, flags, Mode::empty())?)
+}
+
+fn read_row(dir: &OwnedFd, pid: i32) -> Option<Stat> {
+    let bytes = read_record(dir, Path::new(&format!("{pid}/stat")));
+    Stat::parse(&bytes.ok()?)
 }
 
 fn pids(dir: impl std::os::fd::AsFd) -> io::Result<Vec<i32>> {
@@ -79,11 +105,14 @@ fn pids(dir: impl std::os::fd::AsFd) -> io::Result<Vec<i32>> {
         let name = std::str::from_utf8(entry.file_name().to_bytes());
         pids.extend(name.ok().and_then(|name| name.parse::<i32>().ok()));
     }
+    // procfs lists them so already.
+    pids.sort_unstable();
     Ok(pids)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::time::Duration;
 
     use super::*;
@@ -119,7 +148,7 @@ mod tests {
             let now = self.begin + Duration::from_secs(seconds);
             let all = self.rows.read(self.proc.path(), now, news, |_| settled).unwrap();
             let row = all.iter().find(|stat| stat.pid == 100).unwrap();
-            String::from_utf8(row.comm.clone()).unwrap()
+            String::from_utf8(row.comm.as_bytes().to_vec()).unwrap()
         }
     }
 
@@ -175,5 +204,58 @@ mod tests {
         let (proc, now) = (planted.proc.path(), planted.begin);
         let all = planted.rows.read(proc, now, &News::default(), |_| true).unwrap();
         assert_eq!(all.iter().map(|stat| stat.pid).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn the_table_is_unchanged_as_long_as_the_same_processes_are_listed() {
+        let mut planted = Planted::new();
+        assert!(
+            !planted.rows.unchanged(planted.proc.path()).unwrap(),
+            "never read"
+        );
+        planted.name(0, &News::default(), true);
+        planted.write(100, 1, "after");
+        assert!(planted.rows.unchanged(planted.proc.path()).unwrap());
+        planted.write(101, 1, "another");
+        assert!(!planted.rows.unchanged(planted.proc.path()).unwrap());
+        assert!(
+            !planted.rows.unchanged(planted.proc.path()).unwrap(),
+            "it is still not read"
+        );
+        planted.name(1, &News::default(), true);
+        assert!(planted.rows.unchanged(planted.proc.path()).unwrap());
+    }
+
+    #[test]
+    fn where_the_kernel_counts_no_start_and_no_end_nothing_is_listed() {
+        let mut planted = Planted::new();
+        let own = planted.proc.path().join("self");
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("status"), "NSpid:\t7\n").unwrap();
+        let count = |threads: u32, last: u32| {
+            std::fs::write(
+                planted.proc.path().join("loadavg"),
+                format!("0 0 0 1/{threads} {last}\n"),
+            )
+            .unwrap();
+        };
+        count(2, 100);
+        planted
+            .rows
+            .read(planted.proc.path(), planted.begin, &News::default(), |_| true)
+            .unwrap();
+        planted.write(101, 1, "another");
+        assert!(
+            planted.rows.unchanged(planted.proc.path()).unwrap(),
+            "a list would show it"
+        );
+        count(3, 101);
+        assert!(!planted.rows.unchanged(planted.proc.path()).unwrap());
+        std::fs::remove_dir_all(planted.proc.path().join("101")).unwrap();
+        count(2, 101);
+        assert!(
+            planted.rows.unchanged(planted.proc.path()).unwrap(),
+            "it has come and gone"
+        );
     }
 }

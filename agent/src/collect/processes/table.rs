@@ -1,6 +1,6 @@
 //! What procfs says of a process, and which processes are on their own. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Kernel thread (`PF_KTHREAD`, include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -8,15 +8,43 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 /// How many fields after the name are of interest.
 const FIELDS: usize = 22;
 
+/// Longest name of a program (`TASK_COMM_LEN` without its end, include/linux/sched.h).
+const NAME: usize = 15;
+
+/// Name of a process, any bytes. What a kernel thread calls itself beyond the length of a program's name is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comm {
+    /// Zero from `len` on.
+    bytes: [u8; NAME],
+    len: u8,
+}
+
+impl From<&[u8]> for Comm {
+    fn from(name: &[u8]) -> Self {
+        let mut comm = Self::default();
+        let mut bytes = comm.bytes.iter_mut().zip(name);
+        bytes.by_ref().for_each(|(to, from)| *to = *from);
+        comm.len = name.len().min(NAME) as u8;
+        comm
+    }
+}
+
+impl Comm {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+}
+
 /// What `stat` says of a process (proc_pid_stat(5)).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Process id.
     pub pid: i32,
     /// Parent.
     pub ppid: i32,
-    /// Name, any bytes.
-    pub comm: Vec<u8>,
+    /// Name.
+    pub comm: Comm,
     /// One letter.
     pub state: u8,
     /// Controlling terminal; 0 for none.
@@ -57,7 +85,7 @@ impl Stat {
         };
         Some(Self {
             pid,
-            comm: bytes.get(open + 1..close)?.to_vec(),
+            comm: bytes.get(open + 1..close)?.into(),
             state: *fields.first()?.as_bytes().first()?,
             ppid: fields.get(1)?.parse().ok()?,
             tty: fields.get(4)?.parse().ok()?,
@@ -158,18 +186,17 @@ pub fn independent(
     mut owner_of: impl FnMut(&Stat) -> Option<Owner>,
     main: impl Fn(&str, &Stat) -> bool,
 ) -> Vec<&Stat> {
-    let by_pid: HashMap<i32, &Stat> = all.iter().map(|s| (s.pid, s)).collect();
-    let reaper = |pid: i32| {
-        // A per-user manager adopts what its user leaves behind.
-        pid == 1
-            || by_pid
-                .get(&pid)
-                .is_some_and(|s| s.comm == b"systemd" && s.ppid == 1)
-    };
+    let managers: HashSet<i32> = all
+        .iter()
+        .filter(|s| s.ppid == 1 && s.comm.as_bytes() == b"systemd")
+        .map(|s| s.pid)
+        .collect();
+    // A per-user manager adopts what its user leaves behind.
+    let reaper = |pid: i32| pid == 1 || managers.contains(&pid);
     let mut found: Vec<&Stat> = all
         .iter()
         .filter(|s| s.pid != 1 && !s.kernel && s.tty == 0 && !matches!(s.state, b'Z' | b'X'))
-        .filter(|s| reaper(s.ppid) && !SUPERVISORS.contains(&s.comm.as_slice()))
+        .filter(|s| reaper(s.ppid) && !SUPERVISORS.contains(&s.comm.as_bytes()))
         .filter(|s| match owner_of(s) {
             Some(Owner::Nobody) => true,
             Some(Owner::Host(unit)) => !main(&unit, s),
@@ -203,7 +230,7 @@ mod tests {
     fn a_name_with_parentheses_and_newlines_is_read_whole() {
         let line = b"42 (a) b\n(c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 9 9";
         let stat = Stat::parse(line).unwrap();
-        assert_eq!(stat.comm, b"a) b\n(c");
+        assert_eq!(stat.comm.as_bytes(), b"a) b\n(c");
         assert_eq!(
             (stat.pid, stat.ppid, stat.tty, stat.start, stat.kernel),
             (42, 1, 0, 777, false)
@@ -247,7 +274,7 @@ mod tests {
         Stat {
             pid,
             ppid,
-            comm: b"x".to_vec(),
+            comm: b"x".as_slice().into(),
             state: b'S',
             tty,
             start: pid as u64,

@@ -25,13 +25,17 @@ pub(super) fn scanner() -> Scanner {
         min_age: Duration::from_secs(30),
         helper: Helper::none(std::path::Path::new("/proc")),
         pids: MainPids::default(),
-        known: HashMap::from([((1, 1), (String::new(), Instant::now()))]),
+        mains: Mains::default(),
+        known: HashMap::from([((1, 1), ("".into(), Instant::now()))]),
         listed: BTreeMap::new(),
         memory: Memory::default(),
         rows: Rows::default(),
+        sockets: listens::Sockets::default(),
+        others_listen: false,
         uptime: 0,
         steady: Steady::default(),
         packages: Packages::default(),
+        rests_until: None,
     }
 }
 
@@ -47,7 +51,7 @@ pub(super) fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
     let stat = Stat {
         pid,
         ppid: 1,
-        comm: b"x".to_vec(),
+        comm: b"x".as_slice().into(),
         state: b'S',
         tty: 0,
         start,
@@ -70,7 +74,7 @@ pub(super) fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
         ordinal: 0,
         unknown: Vec::new(),
     };
-    let base = scan::key(&item, 0);
+    let base = read::key(&item, 0).into();
     (
         stat,
         Known {
@@ -86,9 +90,9 @@ fn step(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant) -> usiz
 }
 
 fn step_with(scanner: &mut Scanner, candidates: Vec<Candidate>, now: Instant, news: &News) -> usize {
-    let all: Vec<Stat> = candidates.iter().map(|(stat, _)| stat.clone()).collect();
+    let all: Vec<Stat> = candidates.iter().map(|(stat, _)| *stat).collect();
     scanner.read_clock();
-    match scanner.publish(candidates, &all, now, news).collected.content {
+    match &*scanner.publish(candidates, &all, now, news).collected.content {
         Content::Processes(items) => items.len(),
         _ => unreachable!(),
     }
@@ -135,7 +139,7 @@ fn a_process_that_is_too_young_is_expected_when_it_is_old_enough() {
     let now = Instant::now();
     scanner.read_clock();
     let all: Vec<Candidate> = vec![candidate(5, "a", scanner.uptime / 10)];
-    let stats: Vec<Stat> = all.iter().map(|(stat, _)| stat.clone()).collect();
+    let stats: Vec<Stat> = all.iter().map(|(stat, _)| *stat).collect();
     let young = scanner.publish(all, &stats, now, &News::default()).young;
     let [(5, at)] = young[..] else {
         panic!("{young:?}");
@@ -208,7 +212,7 @@ pub(crate) mod planted {
 
     /// Their identities.
     pub fn keys(fakes: &[Fake], redactor: &Redactor) -> Vec<String> {
-        match collected(fakes, redactor).content {
+        match &*collected(fakes, redactor).content {
             Content::Processes(items) => items.iter().map(|item| item.key.clone()).collect(),
             _ => unreachable!(),
         }
@@ -236,10 +240,10 @@ pub(crate) mod planted {
             std::os::unix::fs::symlink(&fake.executable, own.join("exe")).unwrap();
             std::os::unix::fs::symlink(&fake.directory, own.join("cwd")).unwrap();
             let name = fake.argv[0].rsplit('/').next().unwrap_or_default();
-            stat.comm = name.bytes().take(15).collect();
-            candidates.extend(scanner.candidate(&stat, &Accounts::default()));
+            stat.comm = name.as_bytes().into();
+            candidates.extend(scanner.candidate(&stat, &Accounts::default(), Instant::now()));
         }
-        let all: Vec<Stat> = candidates.iter().map(|(stat, _)| stat.clone()).collect();
+        let all: Vec<Stat> = candidates.iter().map(|(stat, _)| *stat).collect();
         scanner
             .publish(candidates, &all, Instant::now(), &News::default())
             .collected
@@ -269,7 +273,7 @@ fn more_processes_than_fit_are_left_out_unread_and_that_is_said() {
         ..scanner()
     };
     let collected = scanner.scan(Instant::now(), &News::default()).unwrap().collected;
-    let Content::Processes(items) = &collected.content else {
+    let Content::Processes(items) = &*collected.content else {
         unreachable!()
     };
     assert_eq!(items.len(), 17);
@@ -301,7 +305,9 @@ fn what_a_program_that_has_just_started_may_still_change_is_read_again_until_it_
         scanner
             .memory
             .owner(&stat, Instant::now(), || Some(super::table::Owner::Nobody));
-        let (_, known) = scanner.candidate(&stat, &Accounts::default()).unwrap();
+        let (_, known) = scanner
+            .candidate(&stat, &Accounts::default(), Instant::now())
+            .unwrap();
         known.item.user.id
     };
     assert_eq!(user_at(11, 0), Some(0));

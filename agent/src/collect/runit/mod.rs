@@ -17,6 +17,7 @@ mod status;
 mod tests;
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -270,16 +271,16 @@ impl Collector for Runit {
         // As those of systemd are counted: what is down is an item, not one that runs.
         let up = items.iter().filter(|item| item.run == RunClass::Up).count();
         Ok(Collected {
-            content: Content::Units {
+            content: Arc::new(Content::Units {
                 services: i32::try_from(up).unwrap_or(i32::MAX),
                 failed: 0,
                 items: shared(items),
-            },
+            }),
             gaps,
-            observed: Observed {
+            observed: Arc::new(Observed {
                 units,
                 ..Observed::default()
-            },
+            }),
         })
     }
 }

@@ -57,7 +57,7 @@ impl Status {
 pub fn is_supervised(proc: &Path, pid: u32) -> bool {
     let stat = |pid: i64| Stat::parse(&read_plain(&proc.join(pid.to_string()).join("stat"), 64 * 1024).ok()?);
     let parent = stat(pid.into()).and_then(|child| stat(child.ppid.into()));
-    parent.is_some_and(|parent| parent.comm == b"runsv")
+    parent.is_some_and(|parent| parent.comm.as_bytes() == b"runsv")
 }
 
 #[cfg(test)]

@@ -56,10 +56,10 @@ impl Host {
 
 async fn look(runit: &mut Runit) -> (Vec<Arc<UnitItem>>, Vec<String>) {
     let collected = runit.collect(Scope::Audit).await.unwrap();
-    let Content::Units { items, .. } = collected.content else {
+    let Content::Units { items, .. } = &*collected.content else {
         panic!("no units");
     };
-    (items, collected.gaps)
+    (items.clone(), collected.gaps)
 }
 
 #[tokio::test]

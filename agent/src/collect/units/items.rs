@@ -119,9 +119,9 @@ impl Items {
         self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
         self.seen = Some(disk.names().cloned().collect());
         Collected {
-            content: self.content(loaded),
+            content: self.content(loaded).into(),
             gaps,
-            observed: self.observed(loaded),
+            observed: self.observed(loaded).into(),
         }
     }
 

@@ -3,10 +3,11 @@
 mod server;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Parser;
+use safetytwin_crds::item::ProcessItem;
 use safetytwin_crds::item::Text;
-use safetytwin_crds::item::{Observed, ProcessItem};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -71,9 +72,9 @@ fn runs(board: &Board, argument: &str) {
     .unwrap();
     let argv = vec![Text(argument.as_bytes().to_vec())];
     let collected = Collected {
-        content: Content::Processes(crate::collect::shared([ProcessItem { argv, ..item }])),
+        content: Content::Processes(crate::collect::shared([ProcessItem { argv, ..item }])).into(),
         gaps: vec![],
-        observed: Observed::default(),
+        observed: Arc::default(),
     };
     board.post("processes", Some(SectionName::Processes), Ok(collected));
 }

@@ -31,7 +31,7 @@ fn with_docker(root: &Path, socket: &Path) -> Containers {
 }
 
 fn items(collected: &Collected) -> &[Arc<ContainerItem>] {
-    match &collected.content {
+    match &*collected.content {
         Content::Containers(items) => items,
         other => panic!("{other:?}"),
     }

@@ -45,7 +45,7 @@ async fn a_look_about_one_unit_leaves_the_items_of_all_others_the_allocations_th
     host.write(&format!("{ETC}/web.service"), &unit("web, edited"));
     let edited = host.next().await;
     let (Content::Units { items: before, .. }, Content::Units { items: after, .. }) =
-        (&first.content, &edited.content)
+        (&*first.content, &*edited.content)
     else {
         panic!("no units");
     };
@@ -151,7 +151,7 @@ async fn a_change_of_state_is_taken_from_its_signal() {
     host.systemd.signal_states("web.service", "failed", 0).await;
     let failed = host.next().await;
     assert_eq!(item(&failed, "web.service").unwrap().run, RunClass::Failed);
-    let Content::Units { failed, .. } = failed.content else {
+    let Content::Units { failed, .. } = *failed.content else {
         panic!("no units");
     };
     assert_eq!(failed, 1);
@@ -274,7 +274,7 @@ async fn a_daemon_reload_seen_half_way_stops_nothing() {
 }
 
 fn services(look: &Collected) -> i32 {
-    match look.content {
+    match *look.content {
         Content::Units { services, .. } => services,
         _ => panic!("no units"),
     }

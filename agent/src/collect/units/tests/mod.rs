@@ -110,7 +110,7 @@ fn unit(description: &str) -> String {
 }
 
 fn item(collected: &Collected, name: &str) -> Option<UnitItem> {
-    let Content::Units { items, .. } = &collected.content else {
+    let Content::Units { items, .. } = &*collected.content else {
         panic!("{collected:?}");
     };
     let found = items.iter().find(|item| item.name.as_str() == name);

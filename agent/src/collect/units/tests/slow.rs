@@ -20,7 +20,7 @@ async fn a_look_that_was_cut_short_goes_on_where_it_was() {
     let whole = host.look(Scope::Audit).await.unwrap();
     assert_eq!(host.systemd.asked(), ["GetAll web.service", "ListUnits"]);
     assert_eq!(whole.gaps, [""; 0]);
-    let Content::Units { items, failed, .. } = &whole.content else {
+    let Content::Units { items, failed, .. } = &*whole.content else {
         panic!("no units");
     };
     assert_eq!((items.len(), *failed), (3, 1));

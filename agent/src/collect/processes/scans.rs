@@ -1,0 +1,112 @@
+//! Scans of a `/proc` of the tests' own, one after the other.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use super::events::News;
+use super::helper::Helper;
+use super::*;
+use crate::collect::Content;
+use crate::hostroot::HostRoot;
+
+/// A scanner of a `/proc` of the test's own, a thousand seconds after boot, whose process 100 started with it.
+fn of_one_process() -> (tempfile::TempDir, Scanner) {
+    let proc = tempfile::tempdir().unwrap();
+    std::fs::write(proc.path().join("uptime"), "1000.00 1.00\n").unwrap();
+    plant(proc.path(), 100, 0);
+    let scanner = Scanner {
+        root: HostRoot::new("/", proc.path(), "/sys"),
+        helper: Helper::none(proc.path()),
+        known: HashMap::new(),
+        ..tests::scanner()
+    };
+    (proc, scanner)
+}
+
+/// A process that started so many ticks after boot.
+fn plant(proc: &Path, pid: i32, start: u64) {
+    let dir = proc.join(pid.to_string());
+    std::fs::create_dir_all(dir.join("fd")).unwrap();
+    let stat = format!("{pid} (x) S 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0\n");
+    for (file, text) in [
+        ("stat", stat.as_str()),
+        ("cmdline", "/bin/x\0"),
+        ("cgroup", "0::/\n"),
+        ("status", "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"),
+    ] {
+        std::fs::write(dir.join(file), text).unwrap();
+    }
+}
+
+#[test]
+fn while_the_same_processes_run_a_scan_is_worth_its_cost_once_a_minute() {
+    let (proc, mut scanner) = of_one_process();
+    let (start, quiet) = (Instant::now(), News::default());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert!(scanner.is_worth(at(0), &quiet), "the first");
+    scanner.scan(at(0), &quiet).unwrap();
+    // Others were known to listen when it began than when process 100 was read.
+    scanner.scan(at(1), &quiet).unwrap();
+    assert!(!scanner.is_worth(at(2), &quiet));
+    assert!(!scanner.is_worth(at(60), &quiet));
+    assert!(scanner.is_worth(at(61), &quiet));
+    let renewed = News {
+        renewed: HashSet::from([100]),
+        ..News::default()
+    };
+    assert!(scanner.is_worth(at(2), &renewed), "it runs another program");
+    scanner
+        .pids
+        .set(BTreeMap::from([("cron.service".to_owned(), 100)]));
+    assert!(scanner.is_worth(at(2), &quiet), "it is a service's");
+    scanner.scan(at(2), &quiet).unwrap();
+    plant(proc.path(), 101, 0);
+    assert!(scanner.is_worth(at(3), &quiet), "another process");
+}
+
+#[test]
+fn a_process_that_is_young_or_has_just_gone_is_scanned_for_until_it_counts() {
+    let (proc, mut scanner) = of_one_process();
+    let (start, quiet) = (Instant::now(), News::default());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    plant(proc.path(), 101, 99_000);
+    scanner.scan(at(0), &quiet).unwrap();
+    let young = scanner.scan(at(1), &quiet).unwrap().young;
+    assert_eq!(young.len(), 1);
+    assert!(scanner.is_worth(at(2), &quiet));
+    std::fs::write(proc.path().join("uptime"), "1040.00 1.00\n").unwrap();
+    scanner.scan(at(40), &quiet).unwrap();
+    assert!(!scanner.is_worth(at(41), &quiet), "both are listed");
+    std::fs::remove_dir_all(proc.path().join("101")).unwrap();
+    assert!(scanner.is_worth(at(42), &quiet));
+    scanner.scan(at(42), &quiet).unwrap();
+    assert!(
+        scanner.is_worth(at(43), &quiet),
+        "it has not been absent for long enough"
+    );
+    scanner.scan(at(73), &quiet).unwrap();
+    assert!(!scanner.is_worth(at(74), &quiet));
+}
+
+#[test]
+fn a_socket_that_begins_to_listen_is_its_processs_within_a_minute() {
+    let (proc, mut scanner) = of_one_process();
+    let (start, quiet) = (Instant::now(), News::default());
+    let mut listens = |seconds| {
+        let now = start + Duration::from_secs(seconds);
+        let scan = scanner.scan(now, &quiet).unwrap();
+        match &*scan.collected.content {
+            Content::Processes(items) => items[0].listens.clone(),
+            _ => unreachable!(),
+        }
+    };
+    assert!(listens(0).is_empty());
+    std::fs::create_dir_all(proc.path().join("1/net")).unwrap();
+    let line = "0: 00000000:0050 00000000:0000 0A 0 0 0 0 0 4242 1";
+    std::fs::write(proc.path().join("1/net/tcp"), format!("header\n{line}\n")).unwrap();
+    std::os::unix::fs::symlink("socket:[4242]", proc.path().join("100/fd/3")).unwrap();
+    assert!(listens(59).is_empty(), "the tables are believed for a minute");
+    assert_eq!(listens(61), ["tcp:0.0.0.0:80"]);
+    std::fs::remove_file(proc.path().join("1/net/tcp")).unwrap();
+    assert!(listens(122).is_empty());
+}
