@@ -1,6 +1,7 @@
 //! What changes by itself: pids, sub-states, counters. Never part of the root digest.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +73,12 @@ pub struct ObservedUnit {
     pub timer: Option<ObservedTimer>,
     /// Dependencies and ordering in force, in both directions (WantedBy, RequiredBy, ConflictedBy …),
     /// property name to sorted unit names, at most 1024 of each. They follow what other units say.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub dependencies: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub dependencies: Arc<BTreeMap<String, Vec<String>>>,
+}
+
+fn is_empty(dependencies: &Arc<BTreeMap<String, Vec<String>>>) -> bool {
+    dependencies.is_empty()
 }
 
 /// Runs of a timer; 0 for never.

@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::item::Script;
 use self::status::{State, Status};
+use super::census::Census;
 use super::watch::Watch;
 use super::{CollectError, Collected, Collector, Content, Scope, shared};
 use crate::hostroot::entries::Kind;
@@ -49,7 +50,7 @@ const SCAN: Duration = Duration::from_secs(10);
 const BURST: Duration = Duration::from_millis(100);
 /// Looks that events cause are at least this far apart: a service that fails each second changes its state as often.
 const APART: Duration = Duration::from_secs(2);
-/// How long it is believed that no runsv runs: telling takes a look at every process.
+/// How long it is believed that no runsv runs though other processes start: telling takes a look at every one.
 const NO_RUNSV: Duration = Duration::from_secs(60);
 
 /// The collector.
@@ -60,8 +61,8 @@ pub struct Runit {
     directory: Option<&'static str>,
     watch: Option<Watch>,
     looked: Instant,
-    /// When it was seen that no runsv runs.
-    no_runsv: Cell<Option<Instant>>,
+    /// When it was seen that no runsv runs, and the processes of then.
+    no_runsv: Cell<Option<(Instant, Option<Census>)>>,
 }
 
 /// Whether any runsv runs.
@@ -157,13 +158,16 @@ impl Runit {
         Ok(seen)
     }
 
-    /// Whether any runsv runs, as of a minute ago at most where none did.
+    /// Whether any runsv runs, as of a minute ago at most where none did and others have started since.
     fn has_runsv(&self) -> bool {
-        if self.no_runsv.get().is_some_and(|at| at.elapsed() < NO_RUNSV) {
+        let now = Census::read(self.root.proc());
+        if let Some((at, then)) = self.no_runsv.get()
+            && (at.elapsed() < NO_RUNSV || (now.is_some() && now == then))
+        {
             return false;
         }
         let found = self.root.has_process(b"runsv");
-        self.no_runsv.set((!found).then(Instant::now));
+        self.no_runsv.set((!found).then(|| (Instant::now(), now)));
         found
     }
 

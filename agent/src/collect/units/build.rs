@@ -159,7 +159,11 @@ mod tests {
         let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         Live {
             load_state: "loaded".into(),
-            dependencies: text.iter().map(|(k, v)| ((*k).to_owned(), list(v))).collect(),
+            dependencies: text
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), list(v)))
+                .collect::<BTreeMap<_, _>>()
+                .into(),
             service: Some(Service::default()),
             ..Live::default()
         }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::arrivals::Arrivals;
 use super::build::Facts;
 use super::clean::Cleaner;
+use super::dependencies::Dependencies;
 use super::inputs::Inputs;
 use super::loaded::Loaded;
 use super::on_disk::OnDisk;
@@ -42,6 +43,8 @@ pub struct Items {
     arrivals: Arrivals,
     /// What the files said of each unit when they were loaded last.
     loaded_texts: HashMap<String, Arc<UnitText>>,
+    /// What is told of the dependencies in force, by the name on the host, and of which reading that is.
+    told: HashMap<String, (u64, Arc<Dependencies>)>,
     /// Units that had a file before; none at the first look.
     seen: Option<BTreeSet<String>>,
 }
@@ -55,6 +58,7 @@ impl Items {
             debounce: Debounce::default(),
             arrivals: Arrivals::default(),
             loaded_texts: HashMap::new(),
+            told: HashMap::new(),
             seen: None,
         }
     }
@@ -117,6 +121,7 @@ impl Items {
         self.published = published;
         self.arrivals.retain(&held);
         self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
+        self.told.retain(|name, _| loaded.get(name).is_some());
         self.seen = Some(disk.names().cloned().collect());
         Collected {
             content: self.content(loaded).into(),
@@ -205,9 +210,9 @@ impl Items {
             .filter(|(name, _)| self.published.contains_key(*name));
         let mut units: Vec<ObservedUnit> = published
             .map(|(name, live)| {
-                let (mut name, mut dependencies) = (name.clone(), live.dependencies.clone());
+                let dependencies = told(&mut self.told, &mut self.cleaner, name, live);
+                let mut name = name.clone();
                 self.cleaner.name(&mut name);
-                self.cleaner.dependencies(&mut dependencies);
                 (name, live, dependencies)
             })
             .map(|(name, live, dependencies)| ObservedUnit {
@@ -231,6 +236,26 @@ impl Items {
             ..Observed::default()
         }
     }
+}
+
+/// The dependencies in force as they may leave the host: those that hold no secret are the same allocation.
+fn told(
+    told: &mut HashMap<String, (u64, Arc<Dependencies>)>,
+    cleaner: &mut Cleaner,
+    name: &str,
+    live: &Live,
+) -> Arc<Dependencies> {
+    if let Some((_, same)) = told.get(name).filter(|(reading, _)| *reading == live.reading) {
+        return Arc::clone(same);
+    }
+    let mut clean = Dependencies::clone(&live.dependencies);
+    cleaner.dependencies(&mut clean);
+    let clean = match clean == *live.dependencies {
+        true => Arc::clone(&live.dependencies),
+        false => Arc::new(clean),
+    };
+    told.insert(name.to_owned(), (live.reading, Arc::clone(&clean)));
+    clean
 }
 
 /// An item that stays as it was, but for what links and presets say now.

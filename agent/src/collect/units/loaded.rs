@@ -28,7 +28,7 @@ const READ_FOR: Duration = Duration::from_secs(40);
 
 /// Loaded units.
 pub struct Loaded {
-    live: HashMap<String, Live>,
+    live: HashMap<String, Box<Live>>,
     defaults: Map,
     /// How often anything was read.
     readings: u64,
@@ -59,12 +59,12 @@ impl Default for Loaded {
 impl Loaded {
     /// A loaded unit.
     pub fn get(&self, name: &str) -> Option<&Live> {
-        self.live.get(name)
+        self.live.get(name).map(|live| &**live)
     }
 
     /// All that are not inactive, or were not when they were last looked at.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Live)> + '_ {
-        self.live.iter()
+        self.live.iter().map(|(name, live)| (name, &**live))
     }
 
     /// Units whose properties are still to be read.
@@ -206,7 +206,7 @@ impl Loaded {
         match live {
             Some(live) => live.set(states),
             None if !wanted => {
-                self.live.insert(row.name, Live::of(states));
+                self.live.insert(row.name, Live::of(states).into());
             }
             // Its properties tell.
             None => {}
@@ -231,7 +231,7 @@ impl Loaded {
                     let mut live = Live::new(&name, &map, &self.defaults, accounts);
                     self.readings += 1;
                     live.reading = self.readings;
-                    self.live.insert(name.clone(), live);
+                    self.live.insert(name.clone(), live.into());
                 }
                 // It went meanwhile.
                 Err(CollectError::Bus {

@@ -1,6 +1,7 @@
 //! What the agent keeps of a loaded unit's D-Bus properties (org.freedesktop.systemd1(5)).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use safetytwin_crds::item::observed::ObservedTimer;
 use safetytwin_crds::item::unit::{PathWatch, Service, Socket, Timer};
@@ -33,7 +34,7 @@ pub struct Live {
     /// Which reading that was: what is not a state is the same as long as this number is.
     pub reading: u64,
     /// All that are in force, in both directions.
-    pub dependencies: Dependencies,
+    pub dependencies: Arc<Dependencies>,
     /// Limits that differ from the manager's defaults.
     pub limits: BTreeMap<String, String>,
     /// Services only.
@@ -70,7 +71,7 @@ impl Live {
             fragment_path: get("FragmentPath"),
             stale: map.get("NeedDaemonReload").is_some_and(truth),
             read: true,
-            dependencies: dependencies::in_force(map),
+            dependencies: dependencies::in_force(map).into(),
             limits: limits::loaded(map, manager, unit_type),
             service: service::loaded(map, accounts),
             timer: triggers::timer(map),
