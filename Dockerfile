@@ -10,7 +10,7 @@
 ARG BUILD_BASE=rust:1.95-bookworm
 # Needs libc6 and libgcc; the controller also libvirt0, installed here when the base lacks it.
 ARG RUNTIME_BASE=debian:bookworm-slim
-# compiled: in this build. prebuilt: dist/twin-agent and dist/twin.
+# compiled: in this build. prebuilt: dist/twin-agent, dist/twin-agent-ptrace and dist/twin.
 ARG BINARIES=compiled
 
 FROM ${BUILD_BASE} AS compiled
@@ -21,7 +21,7 @@ WORKDIR /source
 COPY . .
 RUN cargo build --release --locked -p safetytwin-agent \
  && cargo build --release --locked -p safetytwin --features libvirt \
- && mkdir /out && cp target/release/twin-agent target/release/twin /out/
+ && mkdir /out && cp target/release/twin-agent target/release/twin-agent-ptrace target/release/twin /out/
 
 FROM scratch AS prebuilt
 COPY dist/ /out/
@@ -29,7 +29,7 @@ COPY dist/ /out/
 FROM ${BINARIES} AS binaries
 
 FROM ${RUNTIME_BASE} AS agent
-COPY --from=binaries /out/twin-agent /usr/local/bin/twin-agent
+COPY --from=binaries /out/twin-agent /out/twin-agent-ptrace /usr/local/bin/
 # Root without capabilities: unit files may be readable by root only. The chart drops the rest.
 USER 0:0
 ENTRYPOINT ["/usr/local/bin/twin-agent"]

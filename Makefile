@@ -40,7 +40,7 @@ help: ## This list
 
 .PHONY: try
 try: cargo ## What of this machine could be twinned, what not and why (no root, VM or cluster)
-	$(call stage,build,$(BUILD) --bin twin --bin twin-agent)
+	$(call stage,build,$(BUILD) --bin twin --bin twin-agent --bin twin-agent-ptrace)
 	@$(DEBUG)/twin-agent --once -o json | $(DEBUG)/twin plan -
 
 .PHONY: demo

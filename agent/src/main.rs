@@ -27,9 +27,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> anyhow::Result<()> {
-    if let Some(proc) = helper::asked_for(std::env::args_os()) {
-        return helper::serve(&proc).context("failed to serve the agent");
-    }
     let mut cli = Cli::parse();
     let enrolment = cli.command.take().map(|Command::Enroll(args)| args);
     if cli.print_privileges {

@@ -46,10 +46,12 @@ impl Sizes {
             Some(last) => collected.sharing(last),
             None => collected,
         };
-        if !last.is_some_and(|last| Arc::ptr_eq(&last.content, &collected.content)) {
+        let same_content = last.is_some_and(|last| Arc::ptr_eq(&last.content, &collected.content));
+        if !same_content {
             (self.content, self.items) = self.content(&collected.content, limit)?;
         }
-        if !last.is_some_and(|last| Arc::ptr_eq(&last.observed, &collected.observed)) {
+        // What moves by itself is about as large as it was while it is of as many.
+        if !(same_content && last.is_some_and(|last| entries(last) == entries(&collected))) {
             self.observed = json(&*collected.observed, limit)?;
         }
         let bytes = self.content + self.observed + json(&collected.gaps, limit)?;
@@ -97,6 +99,17 @@ impl Sizes {
         }
         Ok((sum, sizes))
     }
+}
+
+fn entries(collected: &Collected) -> [usize; 5] {
+    let observed = &collected.observed;
+    [
+        observed.units.len(),
+        observed.containers.len(),
+        observed.processes.len(),
+        observed.usage.len(),
+        observed.unknown.len(),
+    ]
 }
 
 /// Counts what is written to it, up to a limit.

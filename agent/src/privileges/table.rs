@@ -178,7 +178,7 @@ pub const SERVICE: &[Privilege] = &[
     always(
         Kind::SystemCalls,
         "NoNewPrivileges=yes",
-        "no program that it starts, itself as the helper, gains a right",
+        "no program that it starts, its helper, gains a right",
     ),
     always(
         Kind::Files,

@@ -33,24 +33,27 @@ const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 struct Image {
     /// Target of the Dockerfile.
     target: &'static str,
-    /// Binary that goes into it.
-    binary: &'static str,
+    /// Binaries that go into it.
+    binaries: &'static [&'static str],
     /// Packages of its base, unpacked only: no package's script runs.
     packages: &'static [&'static str],
     /// A package that must be as new as the headers that the binary was built with.
     backport: Option<&'static str>,
 }
 
+/// The agent and its helper, which lie in one directory wherever they run.
+pub const AGENT_BINARIES: [&str; 2] = ["twin-agent", "twin-agent-ptrace"];
+
 const AGENT: Image = Image {
     target: "agent",
-    binary: "twin-agent",
+    binaries: &AGENT_BINARIES,
     packages: &["base-files", "libc6", "libgcc-s1"],
     backport: None,
 };
 
 const CONTROLLER: Image = Image {
     target: "controller",
-    binary: "twin",
+    binaries: &["twin"],
     packages: &["base-files", "libc6", "libgcc-s1", "dash"],
     backport: Some("libvirt0"),
 };
@@ -96,12 +99,11 @@ pub fn compile() -> Result<PathBuf> {
 pub fn build(cache: &Cache, release: &Release, binaries: &Path) -> Result<Archives> {
     let one = |image: &Image| {
         let base = base::make(cache, release, image)?;
-        let binary = binaries.join(image.binary);
-        let archive = archive(cache, image, &base, &binary)?;
+        let archive = archive(cache, image, &base, binaries)?;
         if !store::has(&archive) {
             let name = format!("container image of the {}", image.target);
             stage(&name, || {
-                Store::open(cache)?.build(image, &base, &binary, &archive)
+                Store::open(cache)?.build(image, &base, binaries, &archive)
             })?;
         }
         Ok::<_, anyhow::Error>(archive)
@@ -128,12 +130,15 @@ pub fn push(cache: &Cache, archives: &Archives, repository: &str) -> Result<()> 
     Ok(())
 }
 
-/// Where the image of this binary on this base lies.
-fn archive(cache: &Cache, image: &Image, base: &Path, binary: &Path) -> Result<PathBuf> {
+/// Where the image of these binaries on this base lies.
+fn archive(cache: &Cache, image: &Image, base: &Path, binaries: &Path) -> Result<PathBuf> {
     let mut content = blake3::Hasher::new();
-    std::fs::File::open(binary)
-        .and_then(|file| content.update_reader(file).map(|_| ()))
-        .with_context(|| format!("failed to read {}", binary.display()))?;
+    for name in image.binaries {
+        let binary = binaries.join(name);
+        std::fs::File::open(&binary)
+            .and_then(|file| content.update_reader(file).map(|_| ()))
+            .with_context(|| format!("failed to read {}", binary.display()))?;
+    }
     let base = base.display().to_string();
     let key = recipe_key([DOCKERFILE, &base, &image.name(), &content.finalize().to_hex()]);
     Ok(store::archives(cache).join(format!("{}-{key}.tar", image.target)))

@@ -98,14 +98,17 @@ impl Store {
     }
 
     /// Builds one image into `archive`, which appears whole or not at all.
-    pub(super) fn build(&self, image: &Image, base: &Path, binary: &Path, archive: &Path) -> Result<()> {
+    pub(super) fn build(&self, image: &Image, base: &Path, binaries: &Path, archive: &Path) -> Result<()> {
         let context = self.root.join(format!("context-{}", image.target));
         std::fs::create_dir_all(context.join("dist"))?;
         std::fs::write(context.join("Dockerfile"), DOCKERFILE)?;
         // An image with debugging information would be three times as large.
-        let mut strip = Command::new("strip");
-        strip.arg("-o").arg(context.join("dist").join(image.binary));
-        run_logged(strip.arg(binary), &self.log).context("strip is in the package binutils")?;
+        for name in image.binaries {
+            let mut strip = Command::new("strip");
+            strip.arg("-o").arg(context.join("dist").join(name));
+            run_logged(strip.arg(binaries.join(name)), &self.log)
+                .context("strip is in the package binutils")?;
+        }
         let base = self.import(image, base)?;
         let mut build = self.build_command(&image.name());
         build

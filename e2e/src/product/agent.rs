@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{AgentPlace, NAMESPACE, stripped};
+use crate::images;
 use crate::lab::control_plane::NODE_SERVER;
 use crate::lab::{Lab, node, pki};
 use crate::wait::{self, Look};
@@ -43,8 +44,11 @@ pub fn install(lab: &Lab, place: AgentPlace) -> Result<()> {
 }
 
 fn install_service(lab: &Lab) -> Result<()> {
-    let binary = std::fs::read(stripped(lab, "twin-agent")?)?;
-    lab.host().write_executable("/usr/local/bin/twin-agent", binary)?;
+    for name in images::AGENT_BINARIES {
+        let binary = std::fs::read(stripped(lab, name)?)?;
+        lab.host()
+            .write_executable(&format!("/usr/local/bin/{name}"), binary)?;
+    }
     // Bound to the Node object, the token carries the node-name claim (KEP-4193).
     let token = lab.kubectl([
         "create",

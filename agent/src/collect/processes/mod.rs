@@ -40,23 +40,26 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// Kernel clock ticks per second in `stat`; fixed at 100 in the user interface of Linux.
 const TICKS: u64 = 100;
 
-/// Main process of each service, by unit name.
-type Mains = Arc<BTreeMap<String, u32>>;
+/// Main processes of the services that give others a place to run, by unit name; none as long as no service manager
+/// has told.
+type Mains = Option<BTreeMap<String, u32>>;
 
-/// Main processes of services, from the units collector. Cloning shares them.
+/// These main processes, from the units collector. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct MainPids(Arc<Mutex<Mains>>);
+pub struct MainPids(Arc<Mutex<Arc<Mains>>>);
 
 impl MainPids {
-    /// Replaces all. As long as they are equal they are the same allocation.
-    pub fn set(&self, pids: BTreeMap<String, u32>) {
+    /// Replaces all, of these main processes of any units. As long as they are equal they are the same allocation.
+    pub fn set<'a>(&self, pids: impl Iterator<Item = (&'a str, u32)>) {
+        let hosts = pids.filter(|(unit, _)| table::is_host(unit));
+        let now: Mains = Some(hosts.map(|(unit, pid)| (unit.to_owned(), pid)).collect());
         let mut mains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if **mains != pids {
-            *mains = pids.into();
+        if **mains != now {
+            *mains = now.into();
         }
     }
 
-    fn get(&self) -> Mains {
+    fn get(&self) -> Arc<Mains> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

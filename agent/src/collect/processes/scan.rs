@@ -55,7 +55,7 @@ pub struct Scanner {
     pub helper: Helper,
     pub pids: MainPids,
     /// The main processes at the last scan.
-    pub mains: Mains,
+    pub mains: Arc<Mains>,
     /// Identity that a process had, and since when.
     pub known: HashMap<Id, (Arc<str>, Instant)>,
     /// What is published, by key.
@@ -171,12 +171,12 @@ impl Scanner {
     fn roots<'a>(&mut self, proc: &Path, all: &'a [Stat], now: Instant) -> Vec<&'a Stat> {
         let own = [i32::try_from(std::process::id()).ok(), self.helper.pid()];
         self.mains = self.pids.get();
-        let mains = &self.mains;
+        let mains = self.mains.as_ref().as_ref();
         let memory = &mut self.memory;
         let mut owner_of = |stat: &Stat| memory.owner(stat, now, || owner(proc, stat.pid));
-        let oldest = match mains.is_empty() {
-            true => table::oldest_by_host(all, &mut owner_of),
-            false => HashMap::new(),
+        let oldest = match mains {
+            None => table::oldest_by_host(all, &mut owner_of),
+            Some(_) => HashMap::new(),
         };
         table::independent(
             all,
@@ -187,8 +187,10 @@ impl Scanner {
                     owner_of(s)
                 }
             },
-            |unit, s| match mains.get(unit) {
-                Some(pid) => i32::try_from(*pid) == Ok(s.pid),
+            |unit, s| match mains {
+                Some(mains) => mains
+                    .get(unit)
+                    .is_some_and(|pid| i32::try_from(*pid) == Ok(s.pid)),
                 None => oldest.get(unit) == Some(&s.pid),
             },
         )

@@ -55,11 +55,16 @@ fn while_the_same_processes_run_a_scan_is_worth_its_cost_once_a_minute() {
         ..News::default()
     };
     assert!(scanner.is_worth(at(2), &renewed), "it runs another program");
-    scanner
-        .pids
-        .set(BTreeMap::from([("cron.service".to_owned(), 100)]));
+    scanner.pids.set([("cron.service", 100)].into_iter());
     assert!(scanner.is_worth(at(2), &quiet), "it is a service's");
     scanner.scan(at(2), &quiet).unwrap();
+    scanner
+        .pids
+        .set([("cron.service", 100), ("web.service", 7)].into_iter());
+    assert!(
+        !scanner.is_worth(at(3), &quiet),
+        "what is in that service's group is its own"
+    );
     plant(proc.path(), 101, 0);
     assert!(scanner.is_worth(at(3), &quiet), "another process");
 }

@@ -126,6 +126,12 @@ const HOSTING: [&str; 10] = [
     "dropbear",
 ];
 
+/// Whether a service gives others a place to run.
+pub fn is_host(service: &str) -> bool {
+    let stem = service.trim_end_matches(".service");
+    HOSTING.contains(&stem.split_once('@').map_or(stem, |(prefix, _)| prefix))
+}
+
 /// Reads a `cgroup` file (cgroups(7)). In a cgroup namespace foreign paths begin with `/..`.
 pub fn owner(cgroup: &str) -> Owner {
     let unified = cgroup.lines().find_map(|l| l.strip_prefix("0::"));
@@ -147,9 +153,7 @@ pub fn owner(cgroup: &str) -> Owner {
     match parts.iter().rev().find(|p| p.ends_with(".service")) {
         None => Owner::Nobody,
         Some(service) => {
-            let stem = service.trim_end_matches(".service");
-            let stem = stem.split_once('@').map_or(stem, |(prefix, _)| prefix);
-            if HOSTING.contains(&stem) {
+            if is_host(service) {
                 Owner::Host((*service).to_owned())
             } else {
                 Owner::Service

@@ -25,7 +25,7 @@ pub(super) fn scanner() -> Scanner {
         min_age: Duration::from_secs(30),
         helper: Helper::none(std::path::Path::new("/proc")),
         pids: MainPids::default(),
-        mains: Mains::default(),
+        mains: Arc::default(),
         known: HashMap::from([((1, 1), ("".into(), Instant::now()))]),
         listed: BTreeMap::new(),
         memory: Memory::default(),

@@ -34,6 +34,13 @@ struct Published {
     of: Option<Inputs>,
 }
 
+/// What all items are made of.
+struct Around {
+    lingering: BTreeSet<u32>,
+    accounts: Arc<Accounts>,
+    now: Instant,
+}
+
 /// Items as they were published last.
 pub struct Items {
     cleaner: Cleaner,
@@ -68,11 +75,21 @@ impl Items {
         self.arrivals.note_reload(reloading, Instant::now());
     }
 
-    /// The items, from what is known.
-    pub fn assemble(&mut self, root: &HostRoot, disk: &OnDisk, loaded: &Loaded) -> Collected {
+    /// The items, from what is known. `changed` are the units of which something else is known than the last time; none
+    /// when that may be any.
+    pub fn assemble(
+        &mut self,
+        root: &HostRoot,
+        disk: &OnDisk,
+        loaded: &Loaded,
+        changed: Option<&BTreeSet<String>>,
+    ) -> Collected {
         let accounts = disk.accounts();
-        let lingering = select::lingering_users(root, &accounts);
-        let now = Instant::now();
+        let around = Around {
+            lingering: select::lingering_users(root, &accounts),
+            accounts,
+            now: Instant::now(),
+        };
         let mut published = BTreeMap::new();
         let mut held = BTreeSet::new();
         let mut gaps = gaps(disk, loaded);
@@ -81,6 +98,10 @@ impl Items {
             .filter(|(name, _)| name.parse::<UnitName>().is_err());
         gaps.extend(unnamed.map(|(name, _)| format!("unit {name:?} is refused")));
         for name in disk.names() {
+            if changed.is_some_and(|changed| !changed.contains(name)) && !self.moves(name) {
+                published.extend(self.published.remove_entry(name));
+                continue;
+            }
             let Ok(unit) = name.parse::<UnitName>() else {
                 continue;
             };
@@ -91,43 +112,65 @@ impl Items {
                 published.extend(before.map(|entry| (name.clone(), entry)));
                 continue;
             }
-            let in_use = live.is_some_and(|l| l.active_state != "inactive");
-            let load_state = live.map(|l| l.load_state.as_str());
-            if select::is_item(&unit, load_state, in_use, disk.has_file(name), &lingering)
-                && let Some(files) = disk.files(name)
-            {
-                let loaded_text = self.loaded_text(name, live, &files.text);
-                let mut installed = disk.installed(name);
-                self.cleaner.dependencies(&mut installed);
-                let facts = Facts {
-                    name: &unit,
-                    live,
-                    files,
-                    loaded_text: loaded_text.as_ref(),
-                    enablement: disk.enablement(name),
-                    preset: disk.preset(name),
-                    installed,
-                };
-                let entry = self.item(&facts, loaded.manager(), &accounts, now);
-                let new =
-                    self.seen.as_ref().is_some_and(|seen| !seen.contains(name)) || self.arrivals.holds(name);
-                if new && !in_use && self.arrivals.hold(name, &entry.item, now) {
-                    held.insert(name.clone());
-                } else {
-                    published.insert(name.clone(), entry);
-                }
+            let Some(entry) = self.entry(&unit, live, (disk, loaded), &around) else {
+                continue;
+            };
+            let in_use = live.is_some_and(|live| live.active_state != "inactive");
+            let new =
+                self.seen.as_ref().is_some_and(|seen| !seen.contains(name)) || self.arrivals.holds(name);
+            if new && !in_use && self.arrivals.hold(name, &entry.item, around.now) {
+                held.insert(name.clone());
+            } else {
+                published.insert(name.clone(), entry);
             }
         }
         self.published = published;
         self.arrivals.retain(&held);
         self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
         self.told.retain(|name, _| loaded.get(name).is_some());
-        self.seen = Some(disk.names().cloned().collect());
+        if changed.is_none() {
+            self.seen = Some(disk.names().cloned().collect());
+        }
         Collected {
             content: self.content(loaded).into(),
             gaps,
             observed: self.observed(loaded).into(),
         }
+    }
+
+    /// A unit as it is to be published, if it is an item.
+    fn entry(
+        &mut self,
+        unit: &UnitName,
+        live: Option<&Live>,
+        (disk, loaded): (&OnDisk, &Loaded),
+        around: &Around,
+    ) -> Option<Published> {
+        let name = unit.as_str();
+        let in_use = live.is_some_and(|live| live.active_state != "inactive");
+        let load_state = live.map(|live| live.load_state.as_str());
+        if !select::is_item(unit, load_state, in_use, disk.has_file(name), &around.lingering) {
+            return None;
+        }
+        let files = disk.files(name)?;
+        let loaded_text = self.loaded_text(name, live, &files.text);
+        let mut installed = disk.installed(name);
+        self.cleaner.dependencies(&mut installed);
+        let facts = Facts {
+            name: unit,
+            live,
+            files,
+            loaded_text: loaded_text.as_ref(),
+            enablement: disk.enablement(name),
+            preset: disk.preset(name),
+            installed,
+        };
+        Some(self.item(&facts, loaded.manager(), &around.accounts, around.now))
+    }
+
+    /// Whether the item of a unit may change without news.
+    fn moves(&self, name: &str) -> bool {
+        self.debounce.waits(name) || self.arrivals.holds(name)
     }
 
     /// When the next item changes without news.

@@ -53,6 +53,7 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -196,12 +197,13 @@ impl Units {
         !self.loaded.unread().is_empty() || !self.disk().unasked().is_empty()
     }
 
-    fn assemble(&mut self) -> Collected {
+    /// Makes the items; of all units if it is not known which ones changed.
+    fn assemble(&mut self, changed: Option<&BTreeSet<String>>) -> Collected {
         let pids = self.loaded.iter().filter(|(_, live)| live.main_pid != 0);
         self.pids
-            .set(pids.map(|(name, live)| (name.clone(), live.main_pid)).collect());
+            .set(pids.map(|(name, live)| (name.as_str(), live.main_pid)));
         let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-        self.items.assemble(&self.root, &disk, &self.loaded)
+        self.items.assemble(&self.root, &disk, &self.loaded, changed)
     }
 }
 
@@ -237,13 +239,14 @@ impl Collector for Units {
             if self.signals.as_ref().is_some_and(Signals::take_files) {
                 self.look_at_disk().await?;
             }
-            return Ok(self.assemble());
+            return Ok(self.assemble(None));
         }
         if let Some(signals) = &self.signals {
             self.pending.append(signals.take());
         }
         let all = self.pending.all || scope == Scope::Audit;
-        if all || self.pending.files || self.pending.reloaded {
+        let mut whole = all || self.pending.files || self.pending.reloaded;
+        if whole {
             self.look_at_disk().await?;
         }
         if all {
@@ -252,7 +255,8 @@ impl Collector for Units {
             let is_item = self.is_item();
             self.loaded.update(&connection, &self.pending, is_item).await?;
         }
-        self.pending = Dirty::default();
+        let mut changed: BTreeSet<String> = std::mem::take(&mut self.pending).units.into_keys().collect();
+        changed.extend(self.loaded.unread().iter().cloned());
         let accounts = self.disk().accounts();
         self.loaded.read(&connection, &accounts).await?;
         if self
@@ -261,10 +265,12 @@ impl Collector for Units {
             .keys()
             .any(|name| !self.disk().knows(name))
         {
+            whole = true;
             self.look_at_disk().await?;
         }
+        whole |= !self.disk().unasked().is_empty();
         self.ask(&connection).await?;
-        Ok(self.assemble())
+        Ok(self.assemble((!whole).then_some(&changed)))
     }
 
     async fn changed(&mut self) {

@@ -71,6 +71,11 @@ impl Debounce {
         }
     }
 
+    /// Whether a unit may become Down without news of it.
+    pub fn waits(&self, unit: &str) -> bool {
+        self.down_since.contains_key(unit)
+    }
+
     /// When the earliest unit may become Down.
     pub fn due(&self) -> Option<Instant> {
         self.down_since.values().min().map(|since| *since + DOWN_AFTER)

@@ -59,6 +59,22 @@ async fn a_look_about_one_unit_leaves_the_items_of_all_others_the_allocations_th
 }
 
 #[tokio::test]
+async fn a_look_about_one_unit_tells_what_a_look_at_all_of_them_would() {
+    let mut host = Host::looked_at().await;
+    for (state, pid) in [("failed", 0), ("active", 11), ("inactive", 0), ("active", 12)] {
+        host.systemd.signal_states("web.service", state, pid).await;
+        let one = host.next().await;
+        assert_eq!(one, host.units.assemble(None), "{state}");
+    }
+    // It is down when it has been for two seconds, of which nobody tells.
+    host.systemd.signal_states("web.service", "inactive", 0).await;
+    assert_eq!(item(&host.next().await, "web.service").unwrap().run, RunClass::Up);
+    let down = host.next().await;
+    assert_eq!(item(&down, "web.service").unwrap().run, RunClass::Down);
+    assert_eq!(down, host.units.assemble(None));
+}
+
+#[tokio::test]
 async fn an_edit_of_one_unit_asks_systemd_about_that_unit_only() {
     let mut host = Host::looked_at().await;
     host.write(&format!("{ETC}/web.service"), &unit("web, edited"));

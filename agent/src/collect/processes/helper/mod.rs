@@ -1,0 +1,134 @@
+//! The helper process of level full: the only one that keeps CAP_SYS_PTRACE.
+//!
+//! ```text
+//! twin-agent ── all PID, sockets PID ──▶ twin-agent-ptrace PROC   (serve: a program of its own, beside the agent's)
+//!     ▲                                      │ readlink exe, cwd, ns/mnt, fd/*
+//!     └──── =HEX or !REASON, by tabs ────────┘
+//! ```
+//! The agent starts it once and speaks over its standard input and output. It opens no file of a process, so neither
+//! `environ` nor `mem`; only links and the directory of file descriptors are read.
+
+mod line;
+mod serve;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+pub use self::line::Answer;
+use self::line::{malformed, unfield};
+use self::serve::answers;
+pub use self::serve::serve;
+
+/// The helper's program, which lies beside the agent's.
+const PROGRAM: &str = "twin-agent-ptrace";
+
+/// The agent's end. Without a helper the agent asks the kernel itself, with what rights it has.
+pub struct Helper {
+    proc: PathBuf,
+    process: Option<(Child, ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Some((mut child, stdin, _)) = self.process.take() {
+            drop(stdin);
+            // It ends when its input does; a stuck one is ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Helper {
+    /// No helper process: what this process may read itself.
+    pub fn none(proc: &Path) -> Self {
+        Self {
+            proc: proc.into(),
+            process: None,
+        }
+    }
+
+    /// Starts the helper. Do so before [`drop_ptrace`].
+    ///
+    /// # Errors
+    /// Its program does not lie beside the agent's, or cannot be started.
+    pub fn start(proc: &Path) -> std::io::Result<Self> {
+        let program = std::env::current_exe()?.with_file_name(PROGRAM);
+        let mut child = Command::new(&program)
+            .arg(proc)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+        let missing = || std::io::Error::other("the helper has no pipes");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        Ok(Self {
+            proc: proc.into(),
+            process: Some((child, stdin, BufReader::new(stdout))),
+        })
+    }
+
+    /// The helper's process id, if there is one.
+    pub fn pid(&self) -> Option<i32> {
+        let (child, _, _) = self.process.as_ref()?;
+        i32::try_from(child.id()).ok()
+    }
+
+    /// What the links of a process say.
+    pub fn links(&mut self, pid: i32) -> Links {
+        let mut answers = self.ask(&format!("all {pid}")).into_iter();
+        let mut next = || answers.next().unwrap_or_else(malformed);
+        Links {
+            executable: next(),
+            directory: next(),
+            elsewhere: next().is_ok_and(|yes| yes == b"1"),
+            sockets: next(),
+        }
+    }
+
+    /// Inodes of the sockets that a process has open, separated by spaces.
+    pub fn sockets(&mut self, pid: i32) -> Answer {
+        let answers = self.ask(&format!("sockets {pid}"));
+        answers.into_iter().next().unwrap_or_else(malformed)
+    }
+
+    fn ask(&mut self, request: &str) -> Vec<Answer> {
+        let Some((_, stdin, stdout)) = self.process.as_mut() else {
+            return answers(&self.proc, request);
+        };
+        let mut line = String::new();
+        let exchange = writeln!(stdin, "{request}").and_then(|()| stdout.read_line(&mut line));
+        if matches!(exchange, Ok(1..)) {
+            return line.trim_end_matches('\n').split('\t').map(unfield).collect();
+        }
+        self.process = None;
+        let ended = || Err("the helper process ended".into());
+        std::iter::repeat_with(ended).take(4).collect()
+    }
+}
+
+/// What the links of a process say.
+pub struct Links {
+    /// Where `exe` leads.
+    pub executable: Answer,
+    /// Where `cwd` leads.
+    pub directory: Answer,
+    /// Whether the executable is known to be no file of the host.
+    pub elsewhere: bool,
+    /// Inodes of its sockets, separated by spaces.
+    pub sockets: Answer,
+}
+
+/// Gives up CAP_SYS_PTRACE for this thread and those it starts: call it before any other thread.
+pub fn drop_ptrace() -> std::io::Result<()> {
+    let mut sets = capabilities(None)?;
+    sets.effective -= CapabilitySet::SYS_PTRACE;
+    sets.permitted -= CapabilitySet::SYS_PTRACE;
+    sets.inheritable -= CapabilitySet::SYS_PTRACE;
+    Ok(set_capabilities(None, sets)?)
+}
