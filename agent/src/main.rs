@@ -40,10 +40,7 @@ fn main() -> anyhow::Result<()> {
         });
     }
     // Before any thread: a thread that is started later has what this one has left.
-    let helper = match cli.level() {
-        Level::Full => Some(Helper::start(&cli.proc).context("failed to start the ptrace helper")?),
-        Level::Basic => None,
-    };
+    let helper = start_helper(&mut cli)?;
     helper::drop_ptrace().context("failed to give up CAP_SYS_PTRACE")?;
     let settings = cli
         .settings(helper)
@@ -53,6 +50,22 @@ fn main() -> anyhow::Result<()> {
         return runtime.block_on(print_once(&settings, cli.output.unwrap_or(Output::Yaml)));
     }
     runtime.block_on(publish(&cli, settings))
+}
+
+/// The helper of level full. Who did not ask for that level does without where the program is missing.
+fn start_helper(cli: &mut Cli) -> anyhow::Result<Option<Helper>> {
+    if cli.level() == Level::Basic {
+        return Ok(None);
+    }
+    match Helper::start(&helper::program()?, &cli.proc) {
+        Ok(helper) => Ok(Some(helper)),
+        Err(error) if cli.level.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "reading of processes what level basic reads; put the helper beside the agent");
+            cli.level = Some(Level::Basic);
+            Ok(None)
+        }
+        Err(error) => Err(error).context("failed to start the helper of --level full"),
+    }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

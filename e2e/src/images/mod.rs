@@ -67,7 +67,7 @@ pub struct Archives {
     pub controller: PathBuf,
 }
 
-/// Compiles both binaries for release, the controller with libvirt; answers the folder that holds them.
+/// Compiles the binaries of both images for release, the controller with libvirt; answers the folder that holds them.
 ///
 /// # Errors
 /// Cargo fails; its own output says why.

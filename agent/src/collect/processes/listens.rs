@@ -1,6 +1,8 @@
 //! Listening sockets of the host's network namespace, by inode (proc_net(5)).
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -8,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::hostroot::read_plain;
 
-const LIMIT: u64 = 8 * 1024 * 1024;
+/// What is read of a table at a time.
+const CHUNK: usize = 16 * 1024;
 /// `st` of a listening TCP socket, and of an unconnected UDP one.
 const STATES: [(&str, &str); 4] = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
 /// The kernel's own default of `ip_local_port_range` (ip(7)).
@@ -25,15 +28,17 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Reads the tables, unless that is no longer ago than `believed`; says whether others listen now. The kernel walks
-    /// all its connections for it.
+    /// Reads the tables, unless that is less than `believed` ago; says whether others listen now. The kernel walks all
+    /// its connections for it. Tables that cannot be read say nothing: what was known stays.
     pub fn look(&mut self, proc: &Path, now: Instant, believed: Duration) -> bool {
-        let fresh = |read: Instant| now.saturating_duration_since(read) <= believed;
+        let fresh = |read: Instant| read == now || now.saturating_duration_since(read) < believed;
         if self.read.is_some_and(fresh) {
             return false;
         }
         self.read = Some(now);
-        let addresses = listening(proc);
+        let Ok(addresses) = listening(proc) else {
+            return false;
+        };
         let others = addresses != self.addresses;
         self.addresses = addresses;
         others
@@ -43,31 +48,76 @@ impl Sockets {
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
+
+    /// When they were read.
+    pub fn read(&self) -> Option<Instant> {
+        self.read
+    }
 }
 
 /// Those in PID 1's network namespace. A UDP socket on a port that the kernel lends is a client's, which waits for an
 /// answer: resolvers open and close them all the time.
-fn listening(proc: &Path) -> Addresses {
-    let lent = read_plain(&proc.join("sys/net/ipv4/ip_local_port_range"), 64);
-    let lent = lent.ok().and_then(|bytes| range(&bytes)).unwrap_or(LENT);
+fn listening(proc: &Path) -> io::Result<Addresses> {
+    let lent = Lent::read(proc);
     let mut found = HashMap::new();
     for (table, state) in STATES {
         let protocol = table.trim_end_matches('6');
-        let bytes = read_plain(&proc.join("1/net").join(table), LIMIT).unwrap_or_default();
-        for line in String::from_utf8_lossy(&bytes).lines().skip(1) {
-            if let Some((inode, address)) = entry(line, state)
-                && (protocol == "tcp" || !lent.contains(&address.port()))
+        let file = match File::open(proc.join("1/net").join(table)) {
+            Ok(file) => file,
+            // A kernel without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        // Line by line: a hundred thousand connections are some 15 MB.
+        let mut lines = BufReader::with_capacity(CHUNK, file);
+        let mut line = String::new();
+        while lines.read_line(&mut line)? > 0 {
+            if let Some((inode, address)) = entry(&line, state)
+                && (protocol == "tcp" || !lent.has(address.port()))
             {
                 found.insert(inode, format!("{protocol}:{address}"));
             }
+            line.clear();
         }
     }
-    found
+    Ok(found)
 }
 
-fn range(bytes: &[u8]) -> Option<RangeInclusive<u16>> {
-    let mut ports = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace();
-    Some(ports.next()?.parse().ok()?..=ports.next()?.parse().ok()?)
+/// The ports that the kernel gives to sockets which ask for any (Documentation/networking/ip-sysctl.rst).
+struct Lent {
+    range: RangeInclusive<u16>,
+    /// Ranges within it that it does not give.
+    reserved: Vec<RangeInclusive<u16>>,
+}
+
+impl Lent {
+    fn read(proc: &Path) -> Self {
+        let setting = |name: &str| {
+            let bytes = read_plain(&proc.join("sys/net/ipv4").join(name), 64 * 1024);
+            String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+        };
+        let reserved = setting("ip_local_reserved_ports");
+        Self {
+            range: range(setting("ip_local_port_range").split_ascii_whitespace()).unwrap_or(LENT),
+            reserved: reserved
+                .trim()
+                .split(',')
+                .filter_map(|ports| range(ports.split('-')))
+                .collect(),
+        }
+    }
+
+    fn has(&self, port: u16) -> bool {
+        self.range.contains(&port) && !self.reserved.iter().any(|reserved| reserved.contains(&port))
+    }
+}
+
+/// From the first to the last of one port or two.
+fn range<'a>(ports: impl Iterator<Item = &'a str>) -> Option<RangeInclusive<u16>> {
+    let ports = ports
+        .map(|port| port.parse().ok())
+        .collect::<Option<Vec<u16>>>()?;
+    Some(*ports.first()?..=*ports.last()?)
 }
 
 fn entry(line: &str, state: &str) -> Option<(u64, SocketAddr)> {
@@ -141,19 +191,22 @@ mod tests {
     #[test]
     fn a_udp_socket_that_waits_for_an_answer_does_not_listen() {
         let proc = planted(&[53, 32_767, 40_000]);
-        assert_eq!(listening(proc.path()).len(), 2, "the kernel's default");
-        let range = proc.path().join("sys/net/ipv4/ip_local_port_range");
-        std::fs::create_dir_all(range.parent().unwrap()).unwrap();
-        std::fs::write(range, "1024\t32767\n").unwrap();
-        let addresses = listening(proc.path());
+        let ports = || {
+            let mut ports: Vec<String> = listening(proc.path()).unwrap().into_values().collect();
+            ports.sort();
+            ports
+        };
         assert_eq!(
-            (
-                addresses.get(&53).map(String::as_str),
-                addresses.get(&40_000).map(String::as_str)
-            ),
-            (Some("udp:127.0.0.1:53"), Some("udp:127.0.0.1:40000"))
+            ports(),
+            ["udp:127.0.0.1:32767", "udp:127.0.0.1:53"],
+            "the kernel's default"
         );
-        assert_eq!(addresses.len(), 2);
+        let settings = proc.path().join("sys/net/ipv4");
+        std::fs::create_dir_all(&settings).unwrap();
+        std::fs::write(settings.join("ip_local_port_range"), "1024\t65535\n").unwrap();
+        assert_eq!(ports(), ["udp:127.0.0.1:53"]);
+        std::fs::write(settings.join("ip_local_reserved_ports"), "32767,39999-40001\n").unwrap();
+        assert_eq!(ports().len(), 3, "those are not lent");
     }
 
     #[test]
@@ -162,16 +215,22 @@ mod tests {
         let (mut sockets, minute) = (Sockets::default(), Duration::from_secs(60));
         assert!(sockets.look(proc.path(), start, minute), "never read");
         write(proc.path(), &[53, 69]);
-        assert!(!sockets.look(proc.path(), start + minute, minute));
-        assert!(sockets.look(proc.path(), start + minute, Duration::ZERO));
-        assert!(
-            !sockets.look(proc.path(), start + minute, Duration::ZERO),
-            "of this moment"
-        );
-        assert!(
-            !sockets.look(proc.path(), start + 3 * minute, minute),
-            "the same listen"
-        );
+        assert!(!sockets.look(proc.path(), start + minute / 2, minute));
+        assert!(sockets.look(proc.path(), start + minute / 2, Duration::ZERO));
+        let again = sockets.look(proc.path(), start + minute / 2, Duration::ZERO);
+        assert!(!again, "they are of this moment");
+        let later = sockets.look(proc.path(), start + 3 * minute, minute);
+        assert!(!later, "the same listen");
         assert_eq!(sockets.addresses().len(), 2);
+    }
+
+    #[test]
+    fn where_a_table_cannot_be_read_what_was_known_stays() {
+        let (proc, start) = (planted(&[53]), Instant::now());
+        let mut sockets = Sockets::default();
+        assert!(sockets.look(proc.path(), start, Duration::ZERO));
+        std::fs::create_dir(proc.path().join("1/net/tcp")).unwrap();
+        assert!(!sockets.look(proc.path(), start + Duration::from_secs(1), Duration::ZERO));
+        assert_eq!(sockets.addresses().len(), 1);
     }
 }

@@ -1,8 +1,8 @@
 //! The process table, of which only what may have changed is read again.
 //!
 //! A thousand `stat` files take some five milliseconds, their list a tenth of that. What has run for a while and has no
-//! terminal seldom changes. So a row counts for a minute, while the process and its parent are listed and nothing was
-//! told of either. What the list does not show and the kernel does not tell shows a minute late: another name without
+//! terminal seldom changes. So a row counts for a minute (half of it, when a scan is made anyway), while the process and its parent
+//! are listed and nothing was told of either. What the list does not show and the kernel does not tell shows a minute late: another name without
 //! an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its place,
 //! an end that nobody reaps, and a pid that is used again within seconds.
 
@@ -14,7 +14,7 @@ use std::time::Instant;
 use rustix::fs::{Dir, Mode, OFlags};
 
 use super::events::News;
-use super::memory::CHECKED;
+use super::memory::FRESH;
 use super::table::Stat;
 use crate::collect::census::Census;
 use crate::hostroot::read_record;
@@ -31,7 +31,13 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Whether `proc` lists the same processes as when it was read last.
+    /// Since when the oldest row is kept.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.settled.iter().map(|(_, read)| *read).min()
+    }
+
+    /// Whether `proc` lists the same processes as when it was read last. It is not listed while the kernel has counted
+    /// no start and no end.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -84,7 +90,7 @@ impl Rows {
             && !news.renewed.contains(&stat.pid)
             && !news.renewed.contains(&stat.ppid)
             && !news.ended.contains_key(&stat.pid)
-            && now.saturating_duration_since(*read) < CHECKED
+            && now.saturating_duration_since(*read) < FRESH
     }
 }
 
@@ -153,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_process_is_read_once_a_minute() {
+    fn a_settled_process_is_read_again_by_a_scan_half_a_minute_later() {
         let mut planted = Planted::new();
         let quiet = News::default();
         assert_eq!(planted.name(0, &quiet, true), "before");
         planted.write(100, 1, "after");
-        assert_eq!(planted.name(59, &quiet, true), "before");
-        assert_eq!(planted.name(60, &quiet, true), "after");
+        assert_eq!(planted.name(29, &quiet, true), "before");
+        assert_eq!(planted.name(30, &quiet, true), "after");
     }
 
     #[test]

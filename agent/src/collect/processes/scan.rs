@@ -15,7 +15,7 @@ use super::events::News;
 use super::helper::Helper;
 use super::listed::Listed;
 use super::listens::Sockets;
-use super::memory::{CHECKED, Id, Known, Memory};
+use super::memory::{CHECKED, FRESH, Id, Known, Memory};
 use super::packages::Packages;
 use super::read::weight;
 use super::rows::Rows;
@@ -116,7 +116,7 @@ impl Scanner {
         self.read_clock();
         let proc = self.root.proc().to_path_buf();
         let all = self.read_table(&proc, now, news)?;
-        let others = self.sockets.look(&proc, now, CHECKED);
+        let others = self.sockets.look(&proc, now, FRESH);
         let others = std::mem::take(&mut self.others_listen) || others;
         self.memory.begin(now, news, others);
         let accounts = Accounts::read(&self.root);
@@ -138,7 +138,9 @@ impl Scanner {
             let gap = format!("over its size budget: {left_out} processes were left out");
             scan.collected.gaps.push(gap);
         }
-        self.rests_until = (!self.is_restless(&all, &scan)).then(|| now + CHECKED);
+        let oldest = self.rows.oldest().into_iter().chain(self.sockets.read()).min();
+        let rests = !self.is_restless(&all, &scan);
+        self.rests_until = rests.then(|| oldest.unwrap_or(now) + CHECKED);
         Ok(scan)
     }
 

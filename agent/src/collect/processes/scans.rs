@@ -45,11 +45,9 @@ fn while_the_same_processes_run_a_scan_is_worth_its_cost_once_a_minute() {
     let at = |seconds| start + Duration::from_secs(seconds);
     assert!(scanner.is_worth(at(0), &quiet), "the first");
     scanner.scan(at(0), &quiet).unwrap();
-    // Others were known to listen when it began than when process 100 was read.
-    scanner.scan(at(1), &quiet).unwrap();
     assert!(!scanner.is_worth(at(2), &quiet));
-    assert!(!scanner.is_worth(at(60), &quiet));
-    assert!(scanner.is_worth(at(61), &quiet));
+    assert!(!scanner.is_worth(at(59), &quiet));
+    assert!(scanner.is_worth(at(60), &quiet));
     let renewed = News {
         renewed: HashSet::from([100]),
         ..News::default()
@@ -110,8 +108,58 @@ fn a_socket_that_begins_to_listen_is_its_processs_within_a_minute() {
     let line = "0: 00000000:0050 00000000:0000 0A 0 0 0 0 0 4242 1";
     std::fs::write(proc.path().join("1/net/tcp"), format!("header\n{line}\n")).unwrap();
     std::os::unix::fs::symlink("socket:[4242]", proc.path().join("100/fd/3")).unwrap();
-    assert!(listens(59).is_empty(), "the tables are believed for a minute");
+    assert!(
+        listens(29).is_empty(),
+        "the tables are believed for half a minute"
+    );
     assert_eq!(listens(61), ["tcp:0.0.0.0:80"]);
     std::fs::remove_file(proc.path().join("1/net/tcp")).unwrap();
     assert!(listens(122).is_empty());
+}
+
+#[test]
+fn a_socket_that_is_seen_when_another_process_is_read_has_its_owner_at_the_next_scan() {
+    let (proc, mut scanner) = of_one_process();
+    let (start, quiet) = (Instant::now(), News::default());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    scanner.scan(at(0), &quiet).unwrap();
+    std::fs::create_dir_all(proc.path().join("1/net")).unwrap();
+    let line = "0: 00000000:0050 00000000:0000 0A 0 0 0 0 0 4242 1";
+    std::fs::write(proc.path().join("1/net/tcp"), format!("header\n{line}\n")).unwrap();
+    std::os::unix::fs::symlink("socket:[4242]", proc.path().join("100/fd/3")).unwrap();
+    plant(proc.path(), 101, 0);
+    scanner.scan(at(10), &quiet).unwrap();
+    assert!(scanner.is_worth(at(11), &quiet));
+    let scan = scanner.scan(at(11), &quiet).unwrap();
+    let Content::Processes(items) = &*scan.collected.content else {
+        unreachable!()
+    };
+    let listening = items.iter().filter(|item| item.listens == ["tcp:0.0.0.0:80"]);
+    assert_eq!(listening.count(), 1);
+}
+
+#[tokio::test]
+async fn a_look_that_finds_nothing_new_gives_what_the_last_one_gave_and_a_failed_one_is_made_good() {
+    let (proc, scanner) = of_one_process();
+    let mut processes = Processes {
+        scanner,
+        last: None,
+        interval: SCAN,
+        source: None,
+        watch: Watch::new(Duration::from_secs(30)),
+        scanned: Instant::now(),
+    };
+    let first = processes.collect(Scope::Audit).await.unwrap();
+    let second = processes.collect(Scope::Audit).await.unwrap();
+    assert!(Arc::ptr_eq(&first.content, &second.content) && Arc::ptr_eq(&first.observed, &second.observed));
+    let away = proc.path().with_extension("away");
+    std::fs::rename(proc.path(), &away).unwrap();
+    processes.collect(Scope::Audit).await.unwrap_err();
+    std::fs::rename(&away, proc.path()).unwrap();
+    plant(proc.path(), 101, 0);
+    let third = processes.collect(Scope::Audit).await.unwrap();
+    let Content::Processes(items) = &*third.content else {
+        unreachable!()
+    };
+    assert_eq!(items.len(), 2);
 }

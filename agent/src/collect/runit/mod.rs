@@ -52,6 +52,8 @@ const BURST: Duration = Duration::from_millis(100);
 const APART: Duration = Duration::from_secs(2);
 /// How long it is believed that no runsv runs though other processes start: telling takes a look at every one.
 const NO_RUNSV: Duration = Duration::from_secs(60);
+/// The same while none does: a process may still have been about to become one.
+const NOBODY_STARTED: Duration = Duration::from_secs(600);
 
 /// The collector.
 pub struct Runit {
@@ -162,7 +164,7 @@ impl Runit {
     fn has_runsv(&self) -> bool {
         let now = Census::read(self.root.proc());
         if let Some((at, then)) = self.no_runsv.get()
-            && (at.elapsed() < NO_RUNSV || (now.is_some() && now == then))
+            && (at.elapsed() < NO_RUNSV || (at.elapsed() < NOBODY_STARTED && now.is_some() && now == then))
         {
             return false;
         }

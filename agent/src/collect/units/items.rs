@@ -52,6 +52,8 @@ pub struct Items {
     loaded_texts: HashMap<String, Arc<UnitText>>,
     /// What is told of the dependencies in force, by the name on the host, and of which reading that is.
     told: HashMap<String, (u64, Arc<Dependencies>)>,
+    /// Users whose manager runs without a login: theirs are items.
+    lingering: BTreeSet<u32>,
     /// Units that had a file before; none at the first look.
     seen: Option<BTreeSet<String>>,
 }
@@ -66,6 +68,7 @@ impl Items {
             arrivals: Arrivals::default(),
             loaded_texts: HashMap::new(),
             told: HashMap::new(),
+            lingering: BTreeSet::new(),
             seen: None,
         }
     }
@@ -85,18 +88,16 @@ impl Items {
         changed: Option<&BTreeSet<String>>,
     ) -> Collected {
         let accounts = disk.accounts();
+        let lingering = select::lingering_users(root, &accounts);
+        let changed = changed.filter(|_| lingering == self.lingering);
+        self.lingering.clone_from(&lingering);
         let around = Around {
-            lingering: select::lingering_users(root, &accounts),
+            lingering,
             accounts,
             now: Instant::now(),
         };
         let mut published = BTreeMap::new();
         let mut held = BTreeSet::new();
-        let mut gaps = gaps(disk, loaded);
-        let unnamed = loaded
-            .iter()
-            .filter(|(name, _)| name.parse::<UnitName>().is_err());
-        gaps.extend(unnamed.map(|(name, _)| format!("unit {name:?} is refused")));
         for name in disk.names() {
             if changed.is_some_and(|changed| !changed.contains(name)) && !self.moves(name) {
                 published.extend(self.published.remove_entry(name));
@@ -126,16 +127,23 @@ impl Items {
         }
         self.published = published;
         self.arrivals.retain(&held);
-        self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
-        self.told.retain(|name, _| loaded.get(name).is_some());
+        self.forget(loaded);
         if changed.is_none() {
             self.seen = Some(disk.names().cloned().collect());
         }
         Collected {
             content: self.content(loaded).into(),
-            gaps,
+            gaps: gaps(disk, loaded),
             observed: self.observed(loaded).into(),
         }
+    }
+
+    /// Lets go of what was known of units that went.
+    fn forget(&mut self, loaded: &Loaded) {
+        // One that went before it was down for long enough is nothing to wait for.
+        self.debounce.retain(|name| self.published.contains_key(name));
+        self.loaded_texts.retain(|name, _| loaded.get(name).is_some());
+        self.told.retain(|name, _| loaded.get(name).is_some());
     }
 
     /// A unit as it is to be published, if it is an item.
@@ -327,5 +335,9 @@ fn gaps(disk: &OnDisk, loaded: &Loaded) -> Vec<String> {
     };
     let unread = some("properties", &mut loaded.unread().iter());
     let unasked = some("enablement", &mut disk.unasked().iter());
-    unread.into_iter().chain(unasked).collect()
+    let unnamed = loaded
+        .iter()
+        .filter(|(name, _)| name.parse::<UnitName>().is_err());
+    let refused = unnamed.map(|(name, _)| format!("unit {name:?} is refused"));
+    unread.into_iter().chain(unasked).chain(refused).collect()
 }

@@ -71,6 +71,11 @@ impl Debounce {
         }
     }
 
+    /// Forgets all but the units that are `still` there.
+    pub fn retain(&mut self, still: impl Fn(&str) -> bool) {
+        self.down_since.retain(|unit, _| still(unit));
+    }
+
     /// Whether a unit may become Down without news of it.
     pub fn waits(&self, unit: &str) -> bool {
         self.down_since.contains_key(unit)

@@ -22,8 +22,13 @@ use self::line::{malformed, unfield};
 use self::serve::answers;
 pub use self::serve::serve;
 
-/// The helper's program, which lies beside the agent's.
-const PROGRAM: &str = "twin-agent-ptrace";
+/// Where the helper's program is: beside the agent's.
+///
+/// # Errors
+/// The system does not say where the agent's is.
+pub fn program() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("twin-agent-ptrace"))
+}
 
 /// The agent's end. Without a helper the agent asks the kernel itself, with what rights it has.
 pub struct Helper {
@@ -54,10 +59,9 @@ impl Helper {
     /// Starts the helper. Do so before [`drop_ptrace`].
     ///
     /// # Errors
-    /// Its program does not lie beside the agent's, or cannot be started.
-    pub fn start(proc: &Path) -> std::io::Result<Self> {
-        let program = std::env::current_exe()?.with_file_name(PROGRAM);
-        let mut child = Command::new(&program)
+    /// Its program cannot be started.
+    pub fn start(program: &Path, proc: &Path) -> std::io::Result<Self> {
+        let mut child = Command::new(program)
             .arg(proc)
             .env_clear()
             .stdin(Stdio::piped())

@@ -297,6 +297,22 @@ fn services(look: &Collected) -> i32 {
 }
 
 #[tokio::test]
+async fn a_unit_that_was_stopped_and_removed_at_once_is_not_waited_for() {
+    let mut host = Host::looked_at().await;
+    host.systemd.signal_states("db.service", "inactive", 0).await;
+    host.next().await;
+    assert!(host.units.items.due().is_some(), "it may be a restart");
+    std::fs::remove_file(host.path(&format!("{ETC}/db.service"))).unwrap();
+    host.systemd.state().units.remove("db.service");
+    host.systemd.signal_removed("db.service").await;
+    let mut look = host.next().await;
+    while item(&look, "db.service").is_some() {
+        look = host.next().await;
+    }
+    assert_eq!(host.units.items.due(), None);
+}
+
+#[tokio::test]
 async fn a_service_that_has_ended_is_no_more_counted() {
     let mut host = Host::looked_at().await;
     host.systemd.signal_states("db.service", "inactive", 0).await;
