@@ -117,7 +117,7 @@ fn only_the_helper_keeps_a_capability(world: &World) -> Result<()> {
     };
     ensure!(capabilities("[t]win-agent --node-name")? == "0000000000000000");
     // CAP_SYS_PTRACE is bit 19.
-    ensure!(capabilities("[p]trace-helper")? == "0000000000080000");
+    ensure!(capabilities("[t]win-agent-ptrace")? == "0000000000080000");
     Ok(())
 }
 

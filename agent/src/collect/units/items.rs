@@ -341,3 +341,27 @@ fn gaps(disk: &OnDisk, loaded: &Loaded) -> Vec<String> {
     let refused = unnamed.map(|(name, _)| format!("unit {name:?} is refused"));
     unread.into_iter().chain(unasked).chain(refused).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_cleaned_once_a_reading_and_shared_where_they_hold_no_secret() {
+        let (mut known, mut cleaner) = (HashMap::new(), Cleaner::new(Redactor::default()));
+        let secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+        let live = |reading, other: String| Live {
+            reading,
+            dependencies: Arc::new(BTreeMap::from([("After".to_owned(), vec![other])])),
+            ..Live::default()
+        };
+        let plain = live(1, "db.service".into());
+        let first = told(&mut known, &mut cleaner, "a.service", &plain);
+        assert!(Arc::ptr_eq(&first, &plain.dependencies));
+        let edited = live(2, format!("backup@{secret}.service"));
+        let second = told(&mut known, &mut cleaner, "a.service", &edited);
+        assert!(!second["After"][0].contains(secret), "{second:?}");
+        let again = told(&mut known, &mut cleaner, "a.service", &edited);
+        assert!(Arc::ptr_eq(&second, &again));
+    }
+}
