@@ -16,7 +16,7 @@ use super::events::News;
 use super::table::{Comm, Owner, Stat};
 
 /// Nothing is believed for longer.
-const BELIEVED: Duration = Duration::from_secs(600);
+pub const BELIEVED: Duration = Duration::from_secs(600);
 /// What is believed is checked this often: the row of each process, the sockets that listen, and where the kernel does
 /// not tell of each exec, the first time, its group and command line, too; one that has another is read again.
 pub const CHECKED: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use std::time::Instant;
 use rustix::fs::{Dir, Mode, OFlags};
 
 use super::events::News;
-use super::memory::FRESH;
+use super::memory::{BELIEVED, FRESH};
 use super::table::Stat;
 use crate::collect::census::Census;
 use crate::hostroot::read_record;
@@ -31,9 +31,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Since when the oldest row is kept.
+    /// Since when the oldest row of a program is kept.
     pub fn oldest(&self) -> Option<Instant> {
-        self.settled.iter().map(|(_, read)| *read).min()
+        let programs = self.settled.iter().filter(|(stat, _)| !stat.kernel);
+        programs.map(|(_, read)| *read).min()
     }
 
     /// Whether `proc` lists the same processes as when it was read last. It is not listed while the kernel has counted
@@ -85,12 +86,14 @@ impl Rows {
 
     /// Whether a row need not be read again.
     fn stands(&self, (stat, read): &(Stat, Instant), now: Instant, news: &News) -> bool {
+        // A thread of the kernel is no item; only that it still is one is of interest.
+        let counts = if stat.kernel { BELIEVED } else { FRESH };
         !news.missed
             && (stat.ppid == 0 || self.listed.binary_search(&stat.ppid).is_ok())
             && !news.renewed.contains(&stat.pid)
             && !news.renewed.contains(&stat.ppid)
             && !news.ended.contains_key(&stat.pid)
-            && now.saturating_duration_since(*read) < FRESH
+            && now.saturating_duration_since(*read) < counts
     }
 }
 
@@ -166,6 +169,21 @@ mod tests {
         planted.write(100, 1, "after");
         assert_eq!(planted.name(29, &quiet, true), "before");
         assert_eq!(planted.name(30, &quiet, true), "after");
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_is_read_every_ten_minutes() {
+        let mut planted = Planted::new();
+        let stat = planted.proc.path().join("100/stat");
+        let thread = |name: &str| {
+            let rest = "0 0 0 -1 2097152 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0";
+            std::fs::write(&stat, format!("100 ({name}) S 1 {rest}\n")).unwrap();
+        };
+        thread("before");
+        assert_eq!(planted.name(0, &News::default(), true), "before");
+        thread("after");
+        assert_eq!(planted.name(599, &News::default(), true), "before");
+        assert_eq!(planted.name(600, &News::default(), true), "after");
     }
 
     #[test]

@@ -46,6 +46,8 @@ const SCRIPT: u64 = 64 * 1024;
 const WITHOUT_RUNIT: Duration = Duration::from_secs(60);
 /// Not every directory can be watched, and a runsv that was killed writes nothing.
 const SCAN: Duration = Duration::from_secs(10);
+/// Where no service is up there is no runsv whose end nobody would tell.
+const NOTHING_UP: Duration = Duration::from_secs(60);
 /// A runsv that takes a service up writes several files.
 const BURST: Duration = Duration::from_millis(100);
 /// Looks that events cause are at least this far apart: a service that fails each second changes its state as often.
@@ -61,6 +63,8 @@ pub struct Runit {
     redactor: Redactor,
     /// The directory of services, while there is one.
     directory: Option<&'static str>,
+    /// A service is up, or one could not be read.
+    may_end: bool,
     watch: Option<Watch>,
     looked: Instant,
     /// When it was seen that no runsv runs, and the processes of then.
@@ -109,6 +113,7 @@ impl Runit {
             root,
             redactor,
             directory: None,
+            may_end: false,
             watch: None,
             looked: Instant::now(),
             no_runsv: Cell::new(None),
@@ -248,7 +253,8 @@ impl Collector for Runit {
 
     fn audit_interval(&self) -> Duration {
         match self.directory {
-            Some(_) => SCAN,
+            Some(_) if self.may_end => SCAN,
+            Some(_) => NOTHING_UP,
             None => WITHOUT_RUNIT,
         }
     }
@@ -276,6 +282,7 @@ impl Collector for Runit {
         let (items, units): (Vec<UnitItem>, Vec<ObservedUnit>) = seen.into_iter().unzip();
         // As those of systemd are counted: what is down is an item, not one that runs.
         let up = items.iter().filter(|item| item.run == RunClass::Up).count();
+        self.may_end = up > 0 || !gaps.is_empty();
         Ok(Collected {
             content: Arc::new(Content::Units {
                 services: i32::try_from(up).unwrap_or(i32::MAX),

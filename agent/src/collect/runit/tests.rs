@@ -97,6 +97,21 @@ async fn a_service_is_up_only_while_a_runsv_sees_to_it() {
 }
 
 #[tokio::test]
+async fn an_end_that_nobody_tells_is_looked_for_where_something_is_up() {
+    let host = Host::new();
+    host.service("web", "#!/bin/sh\nexec /usr/bin/web\n");
+    let mut runit = host.collector();
+    look(&mut runit).await;
+    assert_eq!(runit.audit_interval(), NOTHING_UP);
+    host.status("web", 0, b'u', 0);
+    look(&mut runit).await;
+    assert_eq!(runit.audit_interval(), SCAN);
+    host.status("web", 0, b'd', 0);
+    look(&mut runit).await;
+    assert_eq!(runit.audit_interval(), NOTHING_UP);
+}
+
+#[tokio::test]
 async fn a_state_that_a_runsv_writes_and_a_new_service_are_told() {
     let host = Host::new();
     host.service("web", "#!/bin/sh\nexec /usr/bin/web\n");
