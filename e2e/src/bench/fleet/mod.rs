@@ -138,7 +138,7 @@ impl Fleet {
         };
         Ok(Sheet {
             name: Part::Fleet.sheet().to_owned(),
-            conditions: self.conditions(hosts)?,
+            conditions: self.conditions(hosts, minutes)?,
             figures: measured.figures(),
             missing,
             samples: serde_json::to_value(&measured)?,
@@ -327,7 +327,7 @@ impl Fleet {
         })
     }
 
-    fn conditions(&self, hosts: u32) -> Result<Vec<(String, String)>> {
+    fn conditions(&self, hosts: u32, minutes: Duration) -> Result<Vec<(String, String)>> {
         let version: Value = serde_json::from_str(&self.server.text(&["version", "-o", "json"])?)?;
         let version = version
             .pointer("/serverVersion/gitVersion")
@@ -346,6 +346,14 @@ impl Fleet {
                 format!(
                     "{hosts} simulated hosts of 120 units, 10 containers and 5 processes, and two large ones, each \
                      with an account and a token of its own under the admission policy; beat 10 s"
+                ),
+            ),
+            (
+                "watched",
+                format!(
+                    "{} s while nothing changes, {} s with changes, the peer for as long",
+                    (minutes / 2).as_secs(),
+                    (minutes / 4).as_secs()
                 ),
             ),
         ];
