@@ -8,7 +8,7 @@ use safetytwin_crds::names::printable;
 use safetytwin_crds::section::{SectionName, SectionState};
 use tokio::sync::Notify;
 
-use super::{CollectError, Collected, Content};
+use super::{CollectError, Collected, Content, share};
 use crate::redact::Redactor;
 
 /// The latest that is known from one collector.
@@ -53,7 +53,7 @@ impl Board {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         let before = reports.get(name);
         let report = match result {
-            Ok(collected) => Report {
+            Ok(mut collected) => Report {
                 section,
                 state: if collected.gaps.is_empty() {
                     SectionState::Complete
@@ -61,11 +61,11 @@ impl Board {
                     SectionState::Partial
                 },
                 message: self.message(&collected.gaps.join("; ")),
-                content: Some(match before.and_then(|b| b.content.as_ref()) {
-                    Some(same) if Arc::ptr_eq(same, &collected.content) || **same == *collected.content => {
-                        Arc::clone(same)
+                content: Some({
+                    if let Some(before) = before.and_then(|b| b.content.as_ref()) {
+                        share(&mut collected.content, before);
                     }
-                    _ => collected.content,
+                    collected.content
                 }),
                 observed: collected.observed,
             },

@@ -74,6 +74,7 @@ impl Collected {
     }
 }
 
+/// Makes `now` the allocation of `before` if it is equal.
 fn share<T: PartialEq>(now: &mut Arc<T>, before: &Arc<T>) {
     if !Arc::ptr_eq(now, before) && **now == **before {
         *now = Arc::clone(before);

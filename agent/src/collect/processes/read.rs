@@ -7,6 +7,7 @@ use safetytwin_crds::item::{ProcessItem, Text};
 use safetytwin_crds::redaction;
 
 use super::files::{command_line, effective, mark};
+use super::helper::Answer;
 use super::listens;
 use super::memory::Known;
 use super::scan::{Candidate, Scanner, age};
@@ -67,7 +68,7 @@ impl Scanner {
         // It may listen since the tables were read.
         self.others_listen |= self.sockets.look(self.root.proc(), now, Duration::ZERO);
         let links = self.helper.links(stat.pid);
-        let mut told = |answer: Result<Vec<u8>, String>, field: &str| match answer {
+        let mut told = |answer: Answer, field: &str| match answer {
             Ok(bytes) => Some(bytes),
             Err(why) => {
                 unknown.push(format!("{field}: {why}"));

@@ -38,6 +38,14 @@ fn plant(proc: &Path, pid: i32, start: u64) {
     }
 }
 
+/// Process 100 listens from now on.
+fn listen(proc: &Path) {
+    std::fs::create_dir_all(proc.join("1/net")).unwrap();
+    let line = "0: 00000000:0050 00000000:0000 0A 0 0 0 0 0 4242 1";
+    std::fs::write(proc.join("1/net/tcp"), format!("header\n{line}\n")).unwrap();
+    std::os::unix::fs::symlink("socket:[4242]", proc.join("100/fd/3")).unwrap();
+}
+
 #[test]
 fn while_the_same_processes_run_a_scan_is_worth_its_cost_once_a_minute() {
     let (proc, mut scanner) = of_one_process();
@@ -104,10 +112,7 @@ fn a_socket_that_begins_to_listen_is_its_processs_within_a_minute() {
         }
     };
     assert!(listens(0).is_empty());
-    std::fs::create_dir_all(proc.path().join("1/net")).unwrap();
-    let line = "0: 00000000:0050 00000000:0000 0A 0 0 0 0 0 4242 1";
-    std::fs::write(proc.path().join("1/net/tcp"), format!("header\n{line}\n")).unwrap();
-    std::os::unix::fs::symlink("socket:[4242]", proc.path().join("100/fd/3")).unwrap();
+    listen(proc.path());
     assert!(
         listens(29).is_empty(),
         "the tables are believed for half a minute"
@@ -123,10 +128,7 @@ fn a_socket_that_is_seen_when_another_process_is_read_has_its_owner_at_the_next_
     let (start, quiet) = (Instant::now(), News::default());
     let at = |seconds| start + Duration::from_secs(seconds);
     scanner.scan(at(0), &quiet).unwrap();
-    std::fs::create_dir_all(proc.path().join("1/net")).unwrap();
-    let line = "0: 00000000:0050 00000000:0000 0A 0 0 0 0 0 4242 1";
-    std::fs::write(proc.path().join("1/net/tcp"), format!("header\n{line}\n")).unwrap();
-    std::os::unix::fs::symlink("socket:[4242]", proc.path().join("100/fd/3")).unwrap();
+    listen(proc.path());
     plant(proc.path(), 101, 0);
     scanner.scan(at(10), &quiet).unwrap();
     assert!(scanner.is_worth(at(11), &quiet));

@@ -26,10 +26,9 @@ pub fn unfield(field: &str) -> Answer {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits
-        .filter_map(|digit| DIGITS.get(usize::from(digit)).copied().map(char::from))
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
         .collect()
 }
 
