@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::Lab;
 use super::control_plane::NODE_SERVER;
@@ -14,11 +14,13 @@ use super::scratch::BOOT;
 use crate::command::{output, output_within};
 use crate::prepare::acceleration::Acceleration;
 use crate::prepare::image::Image;
-use crate::progress::stage;
+use crate::progress::{note, stage};
 use crate::wait::{self, Look};
 
 /// Name of the node, and of its domain.
 pub const NAME: &str = "web-01";
+/// How often the host is started before its emulator is given up.
+const BOOTS: u32 = 3;
 /// The node's address.
 pub const ADDRESS: &str = "10.77.0.10";
 /// Where the node's disk lies, as the lab's processes see it.
@@ -110,11 +112,7 @@ pub fn start(lab: &Lab, image: &Image, memory: u32) -> Result<()> {
 /// # Errors
 /// It does not within the time that software emulation needs.
 pub fn wait_ready(lab: &Lab) -> Result<()> {
-    stage("the monitored host: boot", || {
-        wait::until_true("an SSH login on the monitored host", BOOT, || {
-            Ok(lab.host().run("true").is_ok())
-        })
-    })?;
+    stage("the monitored host: boot", || boot(lab))?;
     stage("the monitored host: ready as a node", || {
         let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
         wait::until("a ready node", BOOT, || {
@@ -136,6 +134,41 @@ pub fn wait_ready(lab: &Lab) -> Result<()> {
     // What the machine's clock says is what timelines are written in.
     let now = format!("date --utc --set=@{}", jiff::Timestamp::now().as_second());
     output_within(&mut lab.host().command(&now), &[], Duration::from_secs(20)).map(|_| ())
+}
+
+/// How one boot of the host went on.
+enum Boot {
+    /// It answers.
+    Done,
+    /// The emulator itself ended.
+    EmulatorCrashed,
+}
+
+/// Waits for a login, and starts the VM again where its emulator crashed: in a boot with more than one processor
+/// QEMU's translator can look up memory that was just mapped anew and ends in `iotlb_to_section`
+/// (<https://gitlab.com/qemu-project/qemu/-/issues/1921>).
+fn boot(lab: &Lab) -> Result<()> {
+    for _ in 0..BOOTS {
+        let boot = wait::until("an SSH login on the monitored host", BOOT, || {
+            if lab.host().run("true").is_ok() {
+                return Ok(Look::Ready(Boot::Done));
+            }
+            let state = lab.virsh(["domstate", NAME, "--reason"])?;
+            Ok(if state.contains("crashed") {
+                Look::Ready(Boot::EmulatorCrashed)
+            } else {
+                Look::NotYet(format!("the domain is {}", state.trim()))
+            })
+        })?;
+        match boot {
+            Boot::Done => return Ok(()),
+            Boot::EmulatorCrashed => {
+                note("the emulator crashed; the host is started again");
+                lab.virsh(["start", NAME])?;
+            }
+        }
+    }
+    bail!("the emulator of {NAME} crashed {BOOTS} times; its last words are in {NAME}.log")
 }
 
 fn domain(acceleration: Acceleration, memory: u32) -> String {
