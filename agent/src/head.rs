@@ -1,6 +1,6 @@
 //! Makes the spec of a HostState from the assembled state and the slots that hold it.
 
-use safetytwin_crds::hoststate::{HostStateSpec, PartRef, Section};
+use safetytwin_crds::hoststate::{HostStateSpec, Load, PartRef, Section};
 
 use crate::assemble::{Assembled, AssembledSection};
 use crate::clock;
@@ -28,7 +28,7 @@ pub fn spec(
 ) -> HostStateSpec {
     HostStateSpec {
         host: settings.host.clone(),
-        interval_seconds: i32::try_from(settings.interval.as_secs()).unwrap_or(10).max(1),
+        interval_seconds: i32::try_from(settings.heartbeat().as_secs()).unwrap_or(10).max(1),
         source: settings.source,
         boot_id: clock::boot_id(&settings.root),
         sequence,
@@ -43,9 +43,18 @@ pub fn spec(
     }
 }
 
+/// A head without what moves by itself: equal ones say the same of the host but for its load.
+pub fn still(head: HostStateSpec) -> HostStateSpec {
+    HostStateSpec {
+        sequence: 0,
+        observed_time: String::new(),
+        load: Load::default(),
+        ..head
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::hoststate::Load;
     use safetytwin_crds::section::{SectionName, Slot};
 
     use super::*;

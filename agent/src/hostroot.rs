@@ -79,12 +79,21 @@ impl HostRoot {
         &self.proc
     }
 
+    /// The host's processes, in order.
+    ///
+    /// # Errors
+    /// The procfs cannot be read.
+    pub fn pids(&self) -> std::io::Result<Vec<i32>> {
+        entries::pids(&entries::open_plain(&self.proc)?)
+    }
+
     /// Whether the host has a process of this name.
     pub fn has_process(&self, comm: &[u8]) -> bool {
-        let entries = std::fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| read_plain(&entry.path().join("comm"), 64).ok())
-            .any(|name| name.trim_ascii_end() == comm)
+        let mut pids = self.pids().unwrap_or_default().into_iter();
+        pids.any(|pid| {
+            let name = read_plain(&self.proc.join(format!("{pid}/comm")), 64);
+            name.is_ok_and(|name| name.trim_ascii_end() == comm)
+        })
     }
 
     /// The host's sysfs; a container sees the host's.

@@ -76,8 +76,17 @@ pub struct Settings {
     pub helper: HelperSlot,
     /// How long an identity must live to be an independent process, and be gone to leave.
     pub min_age: Duration,
-    /// Time between two beats.
+    /// Time between two beats: looks at what does not tell of its changes.
     pub interval: Duration,
+    /// Beats from one head to the next while nothing but the load changes; at least one.
+    pub quiet_beats: u32,
     /// What the administrator chose beyond what every host publishes.
     pub opt_in: Chosen,
+}
+
+impl Settings {
+    /// Longest time between two heads.
+    pub fn heartbeat(&self) -> Duration {
+        self.interval * self.quiet_beats
+    }
 }

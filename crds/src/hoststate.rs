@@ -43,7 +43,7 @@ use crate::section::{SectionName, SectionState, Slot};
 pub struct HostStateSpec {
     /// Name of the host; equals metadata.name.
     pub host: HostName,
-    /// Seconds between two beats.
+    /// Longest time from one head to the next, in seconds; three of them, at least 30 s, make the host stale.
     #[schemars(range(min = 1, max = 3600))]
     pub interval_seconds: i32,
     /// How the agent proves who it is; immutable.

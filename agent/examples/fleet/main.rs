@@ -39,12 +39,33 @@ struct Arguments {
     /// Seconds between two beats.
     #[arg(long, default_value_t = 10)]
     interval: u64,
+    /// Beats from one head to the next while nothing but the load of a host changes.
+    #[arg(long, default_value_t = 1)]
+    quiet_beats: u32,
     /// Beats after which one unit of a host changes; 0 means never.
     #[arg(long, default_value_t = 0)]
     change_beats: u32,
     /// Hosts that start in one second.
     #[arg(long, default_value_t = 20)]
     per_second: u32,
+}
+
+/// When a host says something.
+#[derive(Clone, Copy)]
+struct Habit {
+    interval: Duration,
+    quiet_beats: u32,
+    change_beats: u32,
+}
+
+impl Arguments {
+    fn habit(&self) -> Habit {
+        Habit {
+            interval: Duration::from_secs(self.interval),
+            quiet_beats: self.quiet_beats,
+            change_beats: self.change_beats,
+        }
+    }
 }
 
 /// One host of the list.
@@ -84,12 +105,7 @@ async fn main() -> anyhow::Result<()> {
     let mut hosts = JoinSet::new();
     let all = entries.len();
     for entry in entries {
-        hosts.spawn(run(
-            entry,
-            config.clone(),
-            Duration::from_secs(arguments.interval),
-            arguments.change_beats,
-        ));
+        hosts.spawn(run(entry, config.clone(), arguments.habit()));
         tokio::time::sleep(pause).await;
     }
     println!("{all} hosts publish");
@@ -108,7 +124,7 @@ async fn config(file: &Path) -> anyhow::Result<Config> {
 }
 
 /// One host: its load moves each beat, and now and then one of its units changes.
-async fn run(entry: Entry, mut config: Config, interval: Duration, change_beats: u32) -> anyhow::Result<()> {
+async fn run(entry: Entry, mut config: Config, habit: Habit) -> anyhow::Result<()> {
     config.auth_info.token = Some(entry.token.into());
     let (client, brake) = api::client(config)?;
     let proc = PathBuf::from("/proc");
@@ -124,7 +140,8 @@ async fn run(entry: Entry, mut config: Config, interval: Duration, change_beats:
         level: Level::Basic,
         helper: HelperSlot::new(None, proc),
         min_age: Duration::from_secs(30),
-        interval,
+        interval: habit.interval,
+        quiet_beats: habit.quiet_beats,
     };
     let board = Board::default();
     let mut host = Host::new(entry.shape);
@@ -138,9 +155,9 @@ async fn run(entry: Entry, mut config: Config, interval: Duration, change_beats:
     );
     let moves = async {
         for beat in 1_u32.. {
-            tokio::time::sleep(interval).await;
+            tokio::time::sleep(habit.interval).await;
             host.post_load(&board);
-            if change_beats > 0 && beat.is_multiple_of(change_beats) {
+            if habit.change_beats > 0 && beat.is_multiple_of(habit.change_beats) {
                 host.change_a_unit(&board);
             }
         }

@@ -20,12 +20,16 @@ impl<K> Default for Steady<K> {
     }
 }
 
+/// The number to say where `last` was said and it is `now` in truth.
+pub fn held(last: Option<u64>, now: u64) -> u64 {
+    last.filter(|last| last.abs_diff(now) <= now / 25).unwrap_or(now)
+}
+
 impl<K: Eq + Hash> Steady<K> {
     /// The number to say for `key`, which is `now` in truth.
     pub fn hold(&mut self, key: impl Into<K>, now: u64) -> u64 {
         let key = key.into();
-        let near = |last: &u64| last.abs_diff(now) <= now / 25;
-        let said = self.last.get(&key).copied().filter(near).unwrap_or(now);
+        let said = held(self.last.get(&key).copied(), now);
         self.round.insert(key, said);
         said
     }

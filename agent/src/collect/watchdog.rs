@@ -16,8 +16,8 @@ use super::board::Board;
 use super::meter::{Meter, process_cpu};
 use super::thread::GRACE;
 
-/// Between two looks.
-const TICK: Duration = Duration::from_secs(1);
+/// Between two looks: each wakes the process, and no budget is shorter than a few of them.
+const TICK: Duration = Duration::from_secs(5);
 /// How long one that spins may go on.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The lowest priority (setpriority(2)).
@@ -75,7 +75,7 @@ impl Watchdog {
         }
     }
 
-    /// Looks every second; returns when the process must end.
+    /// Looks every few seconds; returns when the process must end.
     pub async fn run(mut self) -> Spinning {
         loop {
             tokio::time::sleep(TICK).await;

@@ -1,11 +1,13 @@
 //! A directory with what each of its names is, without opening any of them.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FileType, fstat, readlinkat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, readlinkat, statat};
 
 use super::{HostRoot, ReadError};
 
@@ -87,7 +89,57 @@ impl HostRoot {
     }
 }
 
-fn kind(dir: &std::os::fd::OwnedFd, name: &std::ffi::CStr) -> rustix::io::Result<Kind> {
+impl HostRoot {
+    /// Names of the directories in a directory of a kernel's file system, in no order; none when it is missing. Such a
+    /// file system says what a name is where it lists it.
+    pub fn directories(&self, dir: &str) -> Result<Vec<OsString>, ReadError> {
+        let handle = match self.open_dir(dir) {
+            Ok(handle) => handle,
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let fail = |source: rustix::io::Errno| ReadError::Open {
+            path: dir.into(),
+            source: source.into(),
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&handle).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name().to_bytes();
+            if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// A directory of procfs, as this process sees it.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open_plain(dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(dir, flags, Mode::empty())?)
+}
+
+/// The processes that a procfs lists, in order.
+///
+/// # Errors
+/// It cannot be read.
+pub fn pids(proc: impl AsFd) -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in Dir::read_from(proc)? {
+        let entry = entry?;
+        let name = std::str::from_utf8(entry.file_name().to_bytes());
+        pids.extend(name.ok().and_then(|name| name.parse::<i32>().ok()));
+    }
+    // procfs lists them so already.
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+fn kind(dir: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Result<Kind> {
     let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::File(Stamp {

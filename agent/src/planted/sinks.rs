@@ -148,6 +148,7 @@ fn settings(redactor: &Redactor) -> Settings {
         helper: HelperSlot::new(None, nowhere),
         min_age: Duration::ZERO,
         interval: Duration::from_secs(10),
+        quiet_beats: 1,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Publishes the assembled state: sections into their slots, then the head; at once on a change,
-//! else each interval.
+//! else each beat, or each of so many beats where only the load has changed.
 //!
 //! ```text
 //! board rings ─(25 ms)──┐
@@ -13,6 +13,7 @@
 pub mod api;
 pub mod brake;
 pub mod ledger;
+pub mod rhythm;
 
 use std::time::Duration;
 
@@ -20,13 +21,14 @@ use futures::FutureExt;
 use rand::Rng;
 use safetytwin_crds::HostSectionSpec;
 use safetytwin_crds::digest::Digest;
-use safetytwin_crds::hoststate::{HostStateSpec, PartRef};
+use safetytwin_crds::hoststate::{HostStateSpec, PartRef, Section};
 use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, SectionName, object_name};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::api::{ApiError, ClusterApi};
 use self::brake::Brake;
 use self::ledger::{Ledger, Place};
+use self::rhythm::{Occasion, Rhythm};
 use crate::assemble::{Assembled, AssembledSection, Assembler, ObservedIs};
 use crate::collect::board::Board;
 use crate::metrics::Counts;
@@ -83,6 +85,8 @@ pub struct Publisher {
     learned: bool,
     /// Uid of the head, to notice that it was deleted, and its sections with it.
     uid: Option<String>,
+    /// The head in the cluster, without what moves by itself; unknown until a write of it is answered.
+    told: Option<HostStateSpec>,
     /// When the `observed` section was renewed.
     observed: Option<Instant>,
     started: Instant,
@@ -113,6 +117,7 @@ impl Publisher {
             ledger: Ledger::default(),
             learned: false,
             uid: None,
+            told: None,
             observed: None,
             started: Instant::now(),
             reapply_at: Instant::now() + REAPPLY,
@@ -128,11 +133,12 @@ impl Publisher {
     pub async fn run(mut self) -> PublishError {
         // The first looks of the collectors, so that the first head is whole where it can be.
         sleep(Duration::from_secs(1)).await;
-        let phase = phase(self.settings.host.as_str(), self.settings.interval);
-        let mut beat = Instant::now() + phase;
-        let mut urgent = false;
+        let settings = &self.settings;
+        let mut rhythm = Rhythm::new(settings.host.as_str(), settings.interval, settings.quiet_beats);
+        // What follows a failure is written in any case.
+        let mut occasion = Occasion::Heartbeat;
         loop {
-            match self.publish(urgent).await {
+            match self.publish(occasion).await {
                 Ok(()) => {
                     self.failures = 0;
                     self.brake.take();
@@ -147,28 +153,27 @@ impl Publisher {
                 }
             }
             if self.failures > 0 {
+                occasion = Occasion::Heartbeat;
                 sleep(pause(self.failures, self.brake.take())).await;
                 continue;
             }
             let now = Instant::now();
-            while beat <= now {
-                beat += self.settings.interval;
-            }
-            urgent = tokio::select! {
-                () = sleep_until(beat) => false,
+            let (beat, due) = rhythm.upcoming();
+            occasion = tokio::select! {
+                () = sleep_until(beat) => due,
                 () = self.board.changed() => {
                     sleep_until((now + APART).max(Instant::now() + BURST)).await;
-                    true
+                    if Instant::now() < beat { Occasion::Change } else { due }
                 }
             };
         }
     }
 
-    /// One state, whole; if `urgent`, without what can wait for the next beat.
-    async fn publish(&mut self, urgent: bool) -> Result<(), PublishError> {
+    /// One state, whole; between heartbeats without what can wait for the next.
+    async fn publish(&mut self, occasion: Occasion) -> Result<(), PublishError> {
         // What rang until now is in this state.
         let _rang = self.board.changed().now_or_never();
-        let observed = self.observed(urgent);
+        let observed = self.observed(occasion);
         let reports = self.board.reports();
         let state = self.assembler.assemble_with(&reports, &clock::now(), observed);
         if !self.tested {
@@ -179,6 +184,9 @@ impl Publisher {
         }
         if Instant::now() >= self.reapply_at {
             self.forget();
+        }
+        if occasion != Occasion::Heartbeat && self.is_told(&state) {
+            return Ok(());
         }
         let known = self.uid.clone();
         let asked = self.commit(&state).await?;
@@ -216,8 +224,23 @@ impl Publisher {
     }
 
     fn forget(&mut self) {
+        self.told = None;
         self.reapply_at = Instant::now() + REAPPLY;
         self.ledger.forget();
+    }
+
+    /// Whether the head in the cluster says all of this state but its load.
+    fn is_told(&self, state: &Assembled) -> bool {
+        let sections = state
+            .sections
+            .iter()
+            .map(|section| head::section(section, self.ledger.places(section)));
+        self.told.as_ref() == Some(&head::still(self.head(state, sections.collect())))
+    }
+
+    fn head(&self, state: &Assembled, sections: Vec<Section>) -> HostStateSpec {
+        let answered = self.resend_answered.clone();
+        head::spec(&self.settings, state, sections, self.sequence, answered)
     }
 
     /// Writes changed sections, then the head. Answers with the controller's resend request.
@@ -229,13 +252,14 @@ impl Publisher {
             sections.push(head::section(section, places));
         }
         self.sequence = (self.sequence + 1).max(clock::boottime_ms(&self.settings.root));
-        let answered = self.resend_answered.clone();
-        let spec = head::spec(&self.settings, state, sections, self.sequence, answered);
+        let spec = self.head(state, sections);
         // Until there is an answer, whether the head was written is not known.
         self.learned = false;
+        self.told = None;
         let written = self.api.apply_head(&spec).await?;
         self.learned = true;
         self.ledger.committed(&written.spec);
+        self.told = Some(head::still(spec));
         self.uid = written.metadata.uid;
         self.counts.heads.inc();
         Ok(written.status.and_then(|status| status.resend_request))
@@ -275,10 +299,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// Keeps the last `observed` content until its time has come; a change that is urgent does not wait for it.
-    fn observed(&mut self, urgent: bool) -> ObservedIs {
+    /// Keeps the last `observed` content until its time has come; a change does not wait for it.
+    fn observed(&mut self, occasion: Occasion) -> ObservedIs {
         let now = Instant::now();
-        let keep = if urgent { 2 * OBSERVED } else { OBSERVED };
+        let often = OBSERVED.max(self.settings.heartbeat());
+        let keep = match occasion {
+            Occasion::Heartbeat => OBSERVED,
+            Occasion::Beat => Duration::MAX,
+            Occasion::Change => 2 * often,
+        };
         match self.observed {
             Some(since) if now.duration_since(since) < keep => ObservedIs::Kept,
             _ => {
@@ -309,16 +338,6 @@ impl Publisher {
         }
         Ok(())
     }
-}
-
-/// Where in the interval a host beats, so that a fleet does not beat at once.
-fn phase(host: &str, interval: Duration) -> Duration {
-    let digest = Digest::of(host.as_bytes()).to_string();
-    let number = digest
-        .get(..8)
-        .and_then(|d| u32::from_str_radix(d, 16).ok())
-        .unwrap_or(0);
-    interval.mul_f64(f64::from(number) / f64::from(u32::MAX))
 }
 
 /// 1 s doubling to 60 s, each with up to half of it taken off; never less than the API server wished, to which up to a

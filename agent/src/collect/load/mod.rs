@@ -13,6 +13,7 @@ use safetytwin_crds::hoststate::Load;
 use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::SectionName;
 
+use self::usage::Groups;
 use super::steady::Steady;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::{HostRoot, read_plain};
@@ -32,14 +33,9 @@ pub struct HostLoad {
     jiffies: Option<(u64, u64)>,
     /// What is finer, and when it was looked at.
     observed: Option<(Instant, Arc<Observed>)>,
-    steady: Held,
-}
-
-/// What was said last of the machine and of its services.
-#[derive(Clone, Default)]
-struct Held {
+    /// What was said last of the machine.
     machine: Steady,
-    services: Steady,
+    groups: Groups,
 }
 
 impl HostLoad {
@@ -51,7 +47,8 @@ impl HostLoad {
             interval: settings.interval,
             jiffies: None,
             observed: None,
-            steady: Held::default(),
+            machine: Steady::default(),
+            groups: Groups::default(),
         }
     }
 
@@ -64,13 +61,12 @@ impl HostLoad {
         if let Some((_, observed)) = self.observed.as_ref().filter(|(at, _)| at.elapsed() < FINE) {
             return Arc::clone(observed);
         }
-        let held = &mut self.steady;
-        let (usage, unknown) = match usage::usage(&self.root, &self.redactor, &mut held.services) {
+        let (usage, unknown) = match self.groups.usage(&self.root, &self.redactor) {
             Ok(usage) => (usage, Vec::new()),
             Err(why) => (Vec::new(), vec![format!("usage: {why}")]),
         };
         let observed = Arc::new(Observed {
-            load: Some(fine::load(&self.root, &mut held.machine)),
+            load: Some(fine::load(&self.root, &mut self.machine)),
             usage,
             unknown,
             ..Observed::default()

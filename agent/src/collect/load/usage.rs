@@ -1,14 +1,16 @@
 //! What running services and containers use, by their control groups (cgroups(7), version 2): one walk
-//! of the slices, four small files of each group. A service that does not run has no group.
+//! of the slices, one small file of each group, three more of a group that has used the processor since the last look.
+//! A service that does not run has no group.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use safetytwin_crds::item::observed::UnitUsage;
 use safetytwin_crds::names::printable;
 
-use crate::collect::steady::Steady;
-use crate::hostroot::entries::Kind;
+use crate::collect::steady::held;
 use crate::hostroot::{HostRoot, read_record};
 use crate::redact::Redactor;
 
@@ -21,23 +23,54 @@ const SERVICES: usize = 2048;
 const SLICES: usize = 256;
 const LIMIT: u64 = 256 * 1024;
 
-/// Usage of every running service, and of every container as the scope of its engine
-/// (`docker-ID.scope`), by name; the error is for people.
-pub fn usage(root: &HostRoot, redactor: &Redactor, steady: &mut Steady) -> Result<Vec<UnitUsage>, String> {
-    root.read(&format!("{ROOT}/cgroup.controllers"), LIMIT)
-        .map_err(|error| format!("no control groups of version 2: {error}"))?;
-    let groups = services(root)?;
-    let mut all: Vec<UnitUsage> = groups
-        .into_iter()
-        .map(|(name, dir)| UnitUsage {
-            // As the unit itself is called: an instance may be named by a secret.
-            name: printable(&redactor.name(&name).text, 256),
-            ..of(root, &name, &dir, steady)
-        })
-        .collect();
-    steady.end();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(all)
+/// What a service that does nothing has: its memory goes only where others need it. Read again after this time.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// What was read of each group, by its directory.
+#[derive(Default)]
+pub struct Groups {
+    known: HashMap<String, Group>,
+}
+
+struct Group {
+    read: Instant,
+    /// As the kernel counts it.
+    cpu: Option<u64>,
+    usage: UnitUsage,
+}
+
+impl Groups {
+    /// Usage of every running service, and of every container as the scope of its engine
+    /// (`docker-ID.scope`), by name; the error is for people.
+    pub fn usage(&mut self, root: &HostRoot, redactor: &Redactor) -> Result<Vec<UnitUsage>, String> {
+        self.usage_at(root, redactor, Instant::now())
+    }
+
+    fn usage_at(
+        &mut self,
+        root: &HostRoot,
+        redactor: &Redactor,
+        now: Instant,
+    ) -> Result<Vec<UnitUsage>, String> {
+        root.read(&format!("{ROOT}/cgroup.controllers"), LIMIT)
+            .map_err(|error| format!("no control groups of version 2: {error}"))?;
+        let mut before = std::mem::take(&mut self.known);
+        for (name, dir) in services(root)? {
+            let files = Files {
+                root,
+                dir: &dir,
+                group: root.open_dir(&dir).ok(),
+            };
+            let group = files.look(before.remove(&dir), now, || {
+                // As the unit itself is called: an instance may be named by a secret.
+                printable(&redactor.name(&name).text, 256)
+            });
+            self.known.insert(dir, group);
+        }
+        let mut all: Vec<UnitUsage> = self.known.values().map(|group| group.usage.clone()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
 }
 
 /// Names and directories of services and containers, slice by slice.
@@ -49,12 +82,8 @@ fn services(root: &HostRoot) -> Result<Vec<(String, String)>, String> {
             return Ok(found);
         };
         // A slice that went meanwhile is empty.
-        let entries = root
-            .entries(&dir)
-            .map_err(|error| error.to_string())?
-            .unwrap_or_default();
-        for (name, kind) in entries.names {
-            let Some(name) = name.to_str().filter(|_| kind == Kind::Directory) else {
+        for name in root.directories(&dir).map_err(|error| error.to_string())? {
+            let Some(name) = name.to_str() else {
                 continue;
             };
             let path = format!("{dir}/{name}");
@@ -77,29 +106,51 @@ fn is_container(name: &str) -> bool {
     engine && name.ends_with(".scope") && !name.starts_with("libpod-conmon-")
 }
 
-/// What a group used, without its name.
-fn of(root: &HostRoot, name: &str, dir: &str, steady: &mut Steady) -> UnitUsage {
-    let group = root.open_dir(dir).ok();
-    // Absent without the controller; a service that ends meanwhile has nothing to say.
-    let read = |file: &str| {
-        let bytes = match read_record(group.as_ref()?, file.as_ref()) {
+/// The files of a group.
+struct Files<'a> {
+    root: &'a HostRoot,
+    dir: &'a str,
+    group: Option<OwnedFd>,
+}
+
+impl Files<'_> {
+    /// Absent without the controller; a service that ends meanwhile has nothing to say.
+    fn read(&self, file: &str) -> Option<String> {
+        let bytes = match read_record(self.group.as_ref()?, file.as_ref()) {
             // Hundreds of devices.
-            Err(Errno::FBIG) => root.read(&format!("{dir}/{file}"), LIMIT).ok()?,
+            Err(Errno::FBIG) => self.root.read(&format!("{}/{file}", self.dir), LIMIT).ok()?,
             result => result.ok()?,
         };
         Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-    let io = read("io.stat");
-    let moved = |key: &str| io.as_ref().map(|text| sum(text, key));
-    let mut hold = |what: &str, number: Option<u64>| number.map(|n| steady.hold(format!("{what} {name}"), n));
-    UnitUsage {
-        cpu_usage_nsec: hold("cpu", read("cpu.stat").and_then(|text| cpu_nsec(&text))),
-        memory_current: hold("memory", number("memory.current")),
-        tasks_current: hold("tasks", number("pids.current")),
-        io_read_bytes: hold("read", moved("rbytes=")),
-        io_write_bytes: hold("write", moved("wbytes=")),
-        name: String::new(),
+    }
+
+    /// The group as it was, unless it has used the processor; numbers stand still while they are near what was said.
+    fn look(&self, known: Option<Group>, now: Instant, name: impl FnOnce() -> String) -> Group {
+        let cpu = self.read("cpu.stat").and_then(|text| cpu_nsec(&text));
+        let idle = |known: &Group| {
+            cpu.is_some() && known.cpu == cpu && now.saturating_duration_since(known.read) < IDLE
+        };
+        let last = match known {
+            Some(known) if idle(&known) => return known,
+            known => known.map(|known| known.usage).unwrap_or_default(),
+        };
+        let hold = |last, now: Option<u64>| now.map(|now| held(last, now));
+        let number = |file: &str| self.read(file)?.trim().parse::<u64>().ok();
+        let io = self.read("io.stat");
+        let moved = |key: &str| io.as_ref().map(|text| sum(text, key));
+        let usage = UnitUsage {
+            cpu_usage_nsec: hold(last.cpu_usage_nsec, cpu),
+            memory_current: hold(last.memory_current, number("memory.current")),
+            tasks_current: hold(last.tasks_current, number("pids.current")),
+            io_read_bytes: hold(last.io_read_bytes, moved("rbytes=")),
+            io_write_bytes: hold(last.io_write_bytes, moved("wbytes=")),
+            name: name(),
+        };
+        Group {
+            read: now,
+            cpu,
+            usage,
+        }
     }
 }
 
@@ -133,7 +184,7 @@ mod tests {
 
     fn look(host: &Path) -> Result<Vec<UnitUsage>, String> {
         let root = HostRoot::new(host, "/proc", "/sys");
-        usage(&root, &Redactor::default(), &mut Steady::default())
+        Groups::default().usage(&root, &Redactor::default())
     }
 
     #[test]
@@ -177,6 +228,31 @@ mod tests {
         };
         assert_eq!(all[2], nginx);
         assert_eq!((all[0].memory_current, all[0].io_read_bytes), (None, None));
+    }
+
+    #[test]
+    fn a_service_that_has_not_used_the_processor_is_not_read_again_for_five_minutes() {
+        let host = tempfile::tempdir().unwrap();
+        plant(host.path(), "", &[("cgroup.controllers", "cpu memory\n")]);
+        let (mut groups, begin) = (Groups::default(), Instant::now());
+        let mut memory = |seconds, cpu: &str, memory: &str| {
+            let files = [("cpu.stat", cpu), ("memory.current", memory)];
+            plant(host.path(), "system.slice/a.service", &files);
+            let root = HostRoot::new(host.path(), "/proc", "/sys");
+            let now = begin + Duration::from_secs(seconds);
+            let all = groups.usage_at(&root, &Redactor::default(), now).unwrap();
+            all[0].memory_current.unwrap()
+        };
+        assert_eq!(memory(0, "usage_usec 5\n", "1000\n"), 1000);
+        assert_eq!(memory(60, "usage_usec 5\n", "2000\n"), 1000, "idle");
+        assert_eq!(memory(120, "usage_usec 6\n", "2000\n"), 2000);
+        assert_eq!(
+            memory(180, "usage_usec 7\n", "2010\n"),
+            2000,
+            "near what was said"
+        );
+        assert_eq!(memory(479, "usage_usec 7\n", "3000\n"), 2000);
+        assert_eq!(memory(480, "usage_usec 7\n", "3000\n"), 3000);
     }
 
     #[test]

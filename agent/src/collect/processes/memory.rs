@@ -17,8 +17,8 @@ use super::table::{Comm, Owner, Stat};
 
 /// Nothing is believed for longer.
 pub const BELIEVED: Duration = Duration::from_secs(600);
-/// What is believed is checked this often: the row of each process, the sockets that listen, and where the kernel does
-/// not tell of each exec, the first time, its group and command line, too; one that has another is read again.
+/// What is believed is checked this often: the sockets that listen, the first time the row of each process, and where
+/// the kernel does not tell of each exec, its group and command line, too; one that has another is read again.
 pub const CHECKED: Duration = Duration::from_secs(60);
 /// A scan that something else causes checks rows and sockets already after this time, so that one is due for all of
 /// them at once.

@@ -1,29 +1,61 @@
 //! The process table, of which only what may have changed is read again.
 //!
 //! A thousand `stat` files take some five milliseconds, their list a tenth of that. What has run for a while and has no
-//! terminal seldom changes. So a row counts for a minute (half of it, when a scan is made anyway), while the process and its parent
-//! are listed and nothing was told of either. What the list does not show and the kernel does not tell shows a minute late: another name without
-//! an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its place,
-//! an end that nobody reaps, and a pid that is used again within seconds.
+//! terminal seldom changes. So a row counts for a minute (half of it, when a scan is made anyway) while the process and
+//! its parent are listed and nothing was told of either; for two, then four, of a process that does not use the
+//! processor meanwhile. What the list does not show and the kernel does not tell shows that much later: another name
+//! without an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its
+//! place, an end that nobody reaps, and a pid that is used again within seconds.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Instant;
-
-use rustix::fs::{Dir, Mode, OFlags};
+use std::time::{Duration, Instant};
 
 use super::events::News;
 use super::memory::{BELIEVED, FRESH};
 use super::table::Stat;
 use crate::collect::census::Census;
-use crate::hostroot::read_record;
+use crate::hostroot::{entries, read_record};
+
+/// How often the time for which a row counts is doubled.
+const DOUBLED: u8 = 2;
+
+/// A row that counts for a while.
+struct Row {
+    stat: Stat,
+    read: Instant,
+    /// How often the process was found as it had been, [`DOUBLED`] at most.
+    still: u8,
+}
+
+impl Row {
+    /// What was read now, where `before` was known.
+    fn new(stat: Stat, read: Instant, before: Option<&Self>) -> Self {
+        let still = before.filter(|row| {
+            let then = &row.stat;
+            (then.start, then.comm, then.ppid, then.cpu) == (stat.start, stat.comm, stat.ppid, stat.cpu)
+        });
+        let still = still.map_or(0, |row| DOUBLED.min(row.still + 1));
+        Self { stat, read, still }
+    }
+
+    /// How long a scan that is made anyway does not read it again.
+    fn counts(&self) -> Duration {
+        // A thread of the kernel is no item; only that it still is one is of interest.
+        if self.stat.kernel {
+            BELIEVED
+        } else {
+            FRESH * 2_u32.pow(self.still.into())
+        }
+    }
+}
 
 /// What was read of the table.
 #[derive(Default)]
 pub struct Rows {
-    /// Settled processes, by pid, and when each was read.
-    settled: Vec<(Stat, Instant)>,
+    /// Settled processes, by pid.
+    settled: Vec<Row>,
     /// All that were listed, by pid.
     listed: Vec<i32>,
     /// Before they were listed.
@@ -31,10 +63,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Since when the oldest row of a program is kept.
-    pub fn oldest(&self) -> Option<Instant> {
-        let programs = self.settled.iter().filter(|(stat, _)| !stat.kernel);
-        programs.map(|(_, read)| *read).min()
+    /// When the row of a program is to be read again though nothing else asks for a scan.
+    pub fn due(&self) -> Option<Instant> {
+        let programs = self.settled.iter().filter(|row| !row.stat.kernel);
+        programs.map(|row| row.read + 2 * row.counts()).min()
     }
 
     /// Whether `proc` lists the same processes as when it was read last. It is not listed while the kernel has counted
@@ -47,7 +79,7 @@ impl Rows {
         if census.is_some() && census == self.census {
             return Ok(true);
         }
-        let same = pids(&open(proc)?)? == self.listed;
+        let same = entries::pids(&entries::open_plain(proc)?)? == self.listed;
         self.census = census.filter(|_| same);
         Ok(same)
     }
@@ -65,58 +97,42 @@ impl Rows {
         settled: impl Fn(&Stat) -> bool,
     ) -> io::Result<Vec<Stat>> {
         self.census = Census::read(proc);
-        let dir = open(proc)?;
-        self.listed = pids(&dir)?;
+        let dir = entries::open_plain(proc)?;
+        self.listed = entries::pids(&dir)?;
         let mut known = std::mem::take(&mut self.settled).into_iter().peekable();
         let mut all = Vec::with_capacity(self.listed.len());
         for pid in &self.listed {
-            while known.next_if(|(stat, _)| stat.pid < *pid).is_some() {}
-            let row = known.next_if(|(stat, _)| stat.pid == *pid);
-            let row = row.filter(|row| self.stands(row, now, news));
-            let Some((stat, read)) = row.or_else(|| Some((read_row(&dir, *pid)?, now))) else {
-                continue;
+            while known.next_if(|row| row.stat.pid < *pid).is_some() {}
+            let row = match known.next_if(|row| row.stat.pid == *pid) {
+                Some(row) if self.stands(&row, now, news) => row,
+                before => match read_row(&dir, *pid) {
+                    Some(stat) => Row::new(stat, now, before.as_ref()),
+                    None => continue,
+                },
             };
-            if settled(&stat) {
-                self.settled.push((stat, read));
+            all.push(row.stat);
+            if settled(&row.stat) {
+                self.settled.push(row);
             }
-            all.push(stat);
         }
         Ok(all)
     }
 
     /// Whether a row need not be read again.
-    fn stands(&self, (stat, read): &(Stat, Instant), now: Instant, news: &News) -> bool {
-        // A thread of the kernel is no item; only that it still is one is of interest.
-        let counts = if stat.kernel { BELIEVED } else { FRESH };
+    fn stands(&self, row: &Row, now: Instant, news: &News) -> bool {
+        let stat = &row.stat;
         !news.missed
             && (stat.ppid == 0 || self.listed.binary_search(&stat.ppid).is_ok())
             && !news.renewed.contains(&stat.pid)
             && !news.renewed.contains(&stat.ppid)
             && !news.ended.contains_key(&stat.pid)
-            && now.saturating_duration_since(*read) < counts
+            && now.saturating_duration_since(row.read) < row.counts()
     }
-}
-
-fn open(proc: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(proc, flags, Mode::empty())?)
 }
 
 fn read_row(dir: &OwnedFd, pid: i32) -> Option<Stat> {
     let bytes = read_record(dir, Path::new(&format!("{pid}/stat")));
     Stat::parse(&bytes.ok()?)
-}
-
-fn pids(dir: impl std::os::fd::AsFd) -> io::Result<Vec<i32>> {
-    let mut pids = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = std::str::from_utf8(entry.file_name().to_bytes());
-        pids.extend(name.ok().and_then(|name| name.parse::<i32>().ok()));
-    }
-    // procfs lists them so already.
-    pids.sort_unstable();
-    Ok(pids)
 }
 
 #[cfg(test)]
@@ -169,6 +185,28 @@ mod tests {
         planted.write(100, 1, "after");
         assert_eq!(planted.name(29, &quiet, true), "before");
         assert_eq!(planted.name(30, &quiet, true), "after");
+    }
+
+    #[test]
+    fn a_process_that_stays_still_is_read_after_one_minute_two_and_four() {
+        let mut planted = Planted::new();
+        let mut read = Vec::new();
+        planted.name(0, &News::default(), true);
+        for second in 1..=1200 {
+            // Only a scan that is due is made.
+            let now = planted.begin + Duration::from_secs(second);
+            if planted.rows.due().unwrap() <= now {
+                planted.name(second, &News::default(), true);
+                read.push(second);
+            }
+        }
+        assert_eq!(read, [60, 180, 420, 660, 900, 1140]);
+        planted.write(100, 1, "after");
+        assert_eq!(planted.name(1260, &News::default(), true), "after");
+        assert_eq!(
+            planted.rows.due(),
+            Some(planted.begin + Duration::from_secs(1320))
+        );
     }
 
     #[test]

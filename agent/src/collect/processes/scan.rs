@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! nothing rests ─▶ the same processes? ── yes ──▶ as last time
-//!                        └── no, or after a minute ──▶ table ─▶ owners ─▶ those on their own ─▶ read ─▶ listed
+//!                        └── no, or one is due ─────▶ table ─▶ owners ─▶ those on their own ─▶ read ─▶ listed
 //!                                                     (rows)   (memory)      (table)           (memory)
 //! ```
 
@@ -138,9 +138,10 @@ impl Scanner {
             let gap = format!("over its size budget: {left_out} processes were left out");
             scan.collected.gaps.push(gap);
         }
-        let oldest = self.rows.oldest().into_iter().chain(self.sockets.read()).min();
+        let sockets = self.sockets.read().map(|read| read + CHECKED);
+        let due = self.rows.due().into_iter().chain(sockets).min();
         let rests = !self.is_restless(&all, &scan);
-        self.rests_until = rests.then(|| oldest.unwrap_or(now) + CHECKED);
+        self.rests_until = rests.then(|| due.unwrap_or(now + CHECKED));
         Ok(scan)
     }
 

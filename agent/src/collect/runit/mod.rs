@@ -11,12 +11,13 @@
 //! regular files, never a FIFO of runsv's; no text of a script is published, only its digest.
 
 mod item;
+mod runsv;
 mod status;
 
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ use safetytwin_crds::section::SectionName;
 use tokio::time::{Instant, sleep_until};
 
 use self::item::Script;
+use self::runsv::Runsv;
 use self::status::{State, Status};
-use super::census::Census;
 use super::watch::Watch;
 use super::{CollectError, Collected, Collector, Content, Scope, shared};
 use crate::hostroot::entries::Kind;
@@ -52,10 +53,6 @@ const NOTHING_UP: Duration = Duration::from_secs(60);
 const BURST: Duration = Duration::from_millis(100);
 /// Looks that events cause are at least this far apart: a service that fails each second changes its state as often.
 const APART: Duration = Duration::from_secs(2);
-/// How long it is believed that no runsv runs though other processes start: telling takes a look at every one.
-const NO_RUNSV: Duration = Duration::from_secs(60);
-/// The same while none does: a process may still have been about to become one.
-const NOBODY_STARTED: Duration = Duration::from_secs(600);
 
 /// The collector.
 pub struct Runit {
@@ -67,12 +64,11 @@ pub struct Runit {
     may_end: bool,
     watch: Option<Watch>,
     looked: Instant,
-    /// When it was seen that no runsv runs, and the processes of then.
-    no_runsv: Cell<Option<(Instant, Option<Census>)>>,
+    runsv: RefCell<Runsv>,
 }
 
 /// Whether any runsv runs.
-type Runsv<'a> = &'a dyn Fn() -> bool;
+type AnyRunsv<'a> = &'a dyn Fn() -> bool;
 
 /// A service, and what changes by itself.
 type Seen = (UnitItem, ObservedUnit);
@@ -116,7 +112,7 @@ impl Runit {
             may_end: false,
             watch: None,
             looked: Instant::now(),
-            no_runsv: Cell::new(None),
+            runsv: RefCell::default(),
         }
     }
 
@@ -142,7 +138,7 @@ impl Runit {
     /// All services; `gaps` gets those that could not be read.
     fn services(&self, directory: &str, gaps: &mut Vec<String>) -> Result<Vec<Seen>, ReadError> {
         let entries = self.root.entries(directory)?.unwrap_or_default();
-        let runsv = || self.has_runsv();
+        let runsv = || self.runsv.borrow_mut().runs(&self.root);
         let mut seen = Vec::new();
         for (name, kind) in entries.names {
             let hidden = name.as_encoded_bytes().starts_with(b".");
@@ -165,21 +161,8 @@ impl Runit {
         Ok(seen)
     }
 
-    /// Whether any runsv runs, as of a minute ago at most where none did and others have started since.
-    fn has_runsv(&self) -> bool {
-        let now = Census::read(self.root.proc());
-        if let Some((at, then)) = self.no_runsv.get()
-            && (at.elapsed() < NO_RUNSV || (at.elapsed() < NOBODY_STARTED && now.is_some() && now == then))
-        {
-            return false;
-        }
-        let found = self.root.has_process(b"runsv");
-        self.no_runsv.set((!found).then(|| (Instant::now(), now)));
-        found
-    }
-
     /// One service; none when its directory has no `run`, which runsv would not start either.
-    fn service(&self, directory: &str, name: &str, runsv: Runsv<'_>) -> Result<Option<Seen>, String> {
+    fn service(&self, directory: &str, name: &str, runsv: AnyRunsv<'_>) -> Result<Option<Seen>, String> {
         let path = format!("{directory}/{name}");
         let script = match self.root.read(&format!("{path}/run"), SCRIPT) {
             Ok(bytes) => Some(bytes),
@@ -211,7 +194,7 @@ impl Runit {
     }
 
     /// What runsv wrote last; none when no runsv has taken the service up yet.
-    fn status(&self, path: &str, runsv: Runsv<'_>) -> Result<Option<Status>, String> {
+    fn status(&self, path: &str, runsv: AnyRunsv<'_>) -> Result<Option<Status>, String> {
         match self.root.read(&format!("{path}/supervise/status"), 64) {
             Ok(bytes) => Status::parse(&bytes).map(Some),
             Err(error) if error.is_not_found() => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
+use safetytwin_crds::hoststate::Load;
 use safetytwin_crds::item::ProcessItem;
 use safetytwin_crds::item::Text;
 use tempfile::TempDir;
@@ -36,12 +37,17 @@ async fn scene() -> Scene {
 }
 
 fn begun(server: Server, self_test: SelfTest) -> Scene {
+    begun_with(server, self_test, &[])
+}
+
+fn begun_with(server: Server, self_test: SelfTest, more: &[&str]) -> Scene {
     let proc = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(proc.path().join("sys/kernel/random")).unwrap();
     std::fs::write(proc.path().join("sys/kernel/random/boot_id"), "first\n").unwrap();
     uptime(proc.path(), "1000.00");
     let path = proc.path().to_str().unwrap();
-    let cli = Cli::parse_from(["twin-agent", "--node-name=web-01", "--proc", path]);
+    let words = ["twin-agent", "--node-name=web-01", "--proc", path];
+    let cli = Cli::parse_from(words.iter().chain(more));
     let settings = cli.settings(None).unwrap();
     let board = Board::default();
     runs(&board, "0");
@@ -246,10 +252,31 @@ fn pauses_grow_to_a_minute_and_differ_between_agents() {
     assert!(seconds[0] < 1.0 && seconds.iter().all(|s| *s < 60.0) && seconds[11] >= 30.0);
 }
 
-#[test]
-fn hosts_beat_at_their_own_time_within_the_interval() {
-    let interval = Duration::from_secs(10);
-    let phases: Vec<Duration> = ["a", "b", "c"].iter().map(|h| phase(h, interval)).collect();
-    assert!(phases.iter().all(|p| *p <= interval) && phases[0] != phases[1]);
-    assert_eq!(phase("a", interval), phases[0]);
+#[tokio::test(start_paused = true)]
+async fn a_quiet_host_writes_its_head_with_each_heartbeat_and_a_change_at_once() {
+    let scene = begun_with(Server::new(), SelfTest::Require, &["--heartbeat=60"]);
+    let loads = |percent| {
+        let load = Load {
+            cpu_percent: Some(percent),
+            ..Load::default()
+        };
+        let load = Collected::whole(Content::Load(load));
+        scene.board.post("load", None, Ok(load));
+    };
+    sleep(Duration::from_secs(61)).await;
+    scene.server.take_asked();
+    for percent in 1..=30 {
+        loads(percent);
+        sleep(Duration::from_secs(10)).await;
+    }
+    let quiet = scene.server.take_asked();
+    assert_eq!((heads(&quiet).len(), quiet.len()), (5, 5), "{quiet:?}");
+    runs(&scene.board, "changed");
+    sleep(Duration::from_secs(1)).await;
+    let change = scene.server.take_asked();
+    assert_eq!(
+        (heads(&change).len(), written(&change, PROCESSES)),
+        (1, 1),
+        "{change:?}"
+    );
 }

@@ -2,10 +2,11 @@
 //! kube-apiserver into a real etcd, then kubelets that write what kubelets write. Needs neither node nor hypervisor.
 //!
 //! ```text
-//! API server, chart, controller ─▶ no hosts ─▶ quiet hosts ─▶ hosts with changes ─▶ kubelets ─▶ very many hosts
+//! API server, chart, controller ─▶ no hosts ─▶ hosts of each habit ─▶ kubelets ─▶ very many hosts
 //! ```
 
 mod etcd;
+mod habit;
 mod hosts;
 mod kubelets;
 mod program;
@@ -34,13 +35,21 @@ use crate::prepare::{alone, preconditions};
 use crate::product::{NAMESPACE, repository};
 use crate::progress::{note, stage};
 use crate::wait::{self, Look};
+use habit::Habit;
 use kubelets::Kubelets;
 use program::Program;
 use rows::{Many, Measured, Sizes};
 use window::{Window, watch};
 
-/// Beats after which one unit of a host changes, in the window with changes.
-const CHANGE_BEATS: u32 = 6;
+/// What the hosts do, one window after the other.
+const HABITS: [Habit; 4] = [
+    Habit::EACH_BEAT,
+    Habit::EACH_BEAT.with_changes(),
+    Habit::SPARING,
+    Habit::SPARING.with_changes(),
+];
+/// Windows of one run: these, and the peer's.
+const WINDOWS: u32 = 5;
 /// Hosts that are only there for the size of their heads.
 const MESSAGES: &str = "ext-messages";
 const LARGE: &str = "ext-large";
@@ -115,30 +124,32 @@ impl Fleet {
         let hosts = settings.fleet_hosts;
         let mut controller = stage("controller", || self.controller())?;
         let bare = self.window("no hosts", 0, BARE, || controller.check())?;
-        let quiet = self.hosts(hosts, 0, minutes / 2, &mut controller)?;
+        let length = minutes / WINDOWS;
+        let mut windows = Vec::new();
+        for habit in HABITS {
+            windows.push((habit, self.hosts(hosts, habit, length, &mut controller)?));
+        }
         let sizes = self.sizes()?;
-        let busy = self.hosts(hosts, CHANGE_BEATS, minutes / 4, &mut controller)?;
         drop(controller);
         let mut missing = Vec::new();
         let mut optional = |what: &str, error: anyhow::Error| {
             println!("            {what}: {error:#}");
             missing.push(format!("{what}: {error:#}"));
         };
-        let kubelets = self.kubelets(hosts, minutes / 4);
+        let kubelets = self.kubelets(hosts, length);
         let kubelets = kubelets.map_err(|error| optional("kubelets", error)).ok();
         let many = (settings.fleet_many > 0).then(|| self.many(settings.fleet_many));
         let many = many.and_then(|many| many.map_err(|error| optional("very many hosts", error)).ok());
         let measured = Measured {
             bare,
-            quiet,
-            busy,
+            windows,
             sizes,
             kubelets,
             many,
         };
         Ok(Sheet {
             name: Part::Fleet.sheet().to_owned(),
-            conditions: self.conditions(hosts, minutes)?,
+            conditions: self.conditions(hosts, length)?,
             figures: measured.figures(),
             missing,
             samples: serde_json::to_value(&measured)?,
@@ -200,9 +211,10 @@ impl Fleet {
     }
 
     /// Starts simulated hosts and waits until the heads of all are there, and have come to rest.
-    fn start(&self, list: &str, hosts: &[(String, &str)], change_beats: u32) -> Result<Program> {
+    fn start(&self, list: &str, hosts: &[(String, &str)], habit: Habit) -> Result<Program> {
         let file = self.server.path(&format!("{list}.json"));
-        if !file.exists() {
+        let fresh = !file.exists();
+        if fresh {
             stage(&format!("accounts of {} hosts", hosts.len()), || {
                 hosts::enrol(&self.server, list, hosts)
             })?;
@@ -212,20 +224,21 @@ impl Fleet {
             self.server.kubeconfig().display().to_string(),
             file.display().to_string(),
         );
-        let (changes, starts) = (change_beats.to_string(), STARTS.to_string());
         let words = [
             "--kubeconfig",
             &kubeconfig,
             "--hosts",
             &file,
             "--change-beats",
-            &changes,
+            &habit.change_beats.to_string(),
+            "--quiet-beats",
+            &habit.quiet_beats.to_string(),
             "--per-second",
-            &starts,
+            &STARTS.to_string(),
         ];
         let mut fleet = self.program("fleet", &self.programs.fleet, &words, &BTreeMap::new())?;
         let all = u64::try_from(hosts.len())?;
-        let due = if change_beats > 0 { before } else { before + all };
+        let due = if fresh { before + all } else { before };
         // Ten requests each, on a machine that may take a hundredth of a second for one.
         let limit = Duration::from_secs(120 + all / 2);
         stage(&format!("{all} hosts begin to publish"), || {
@@ -265,27 +278,17 @@ impl Fleet {
         })
     }
 
-    fn hosts(
-        &self,
-        count: u32,
-        change_beats: u32,
-        length: Duration,
-        controller: &mut Program,
-    ) -> Result<Window> {
+    fn hosts(&self, count: u32, habit: Habit, length: Duration, controller: &mut Program) -> Result<Window> {
         let typical = (0..count).map(|number| (format!("ext-host-{number:04}"), "typical"));
         let special = [(MESSAGES.to_owned(), "messages"), (LARGE.to_owned(), "large")];
         let all: Vec<(String, &str)> = typical.chain(special).collect();
-        let mut fleet = self.start("hosts", &all, change_beats)?;
-        let what = if change_beats > 0 {
-            format!("{count} hosts, one unit of each changes every {change_beats} beats")
-        } else {
-            format!("{count} hosts on which nothing changes")
-        };
+        let mut fleet = self.start("hosts", &all, habit)?;
+        let what = format!("{count} hosts, {}", habit.what());
         let window = self.window(&what, u32::try_from(all.len())?, length, || {
             controller.check()?;
             fleet.check()
         })?;
-        note(&format!("{:.1} % of the beats arrived", window.cadence()));
+        note(&format!("{:.1} heads for 100 beats", window.cadence()));
         Ok(window)
     }
 
@@ -310,7 +313,7 @@ impl Fleet {
         let mut controller = stage("controller", || self.controller())?;
         let before = controller.usage()?;
         let names = (0..count).map(|number| (format!("ext-many-{number:05}"), "small"));
-        let mut fleet = self.start("many", &names.collect::<Vec<_>>(), 0)?;
+        let mut fleet = self.start("many", &names.collect::<Vec<_>>(), Habit::EACH_BEAT)?;
         let begun = controller.usage()?;
         let window = self.window(&format!("{count} hosts"), count, MANY, || {
             controller.check()?;
@@ -327,7 +330,7 @@ impl Fleet {
         })
     }
 
-    fn conditions(&self, hosts: u32, minutes: Duration) -> Result<Vec<(String, String)>> {
+    fn conditions(&self, hosts: u32, length: Duration) -> Result<Vec<(String, String)>> {
         let version: Value = serde_json::from_str(&self.server.text(&["version", "-o", "json"])?)?;
         let version = version
             .pointer("/serverVersion/gitVersion")
@@ -351,9 +354,8 @@ impl Fleet {
             (
                 "watched",
                 format!(
-                    "{} s while nothing changes, {} s with changes, the peer for as long",
-                    (minutes / 2).as_secs(),
-                    (minutes / 4).as_secs()
+                    "{} s with each habit of the hosts, the peer for as long",
+                    length.as_secs()
                 ),
             ),
         ];

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::CHANGE_BEATS;
 use super::etcd::Stored;
+use super::habit::Habit;
 use super::program::Usage;
 use super::window::Window;
 use crate::bench::figure::{Figure, Unit};
@@ -35,8 +35,7 @@ pub(super) struct Many {
 #[derive(Debug, Serialize)]
 pub(super) struct Measured {
     pub(super) bare: Window,
-    pub(super) quiet: Window,
-    pub(super) busy: Window,
+    pub(super) windows: Vec<(Habit, Window)>,
     pub(super) sizes: Sizes,
     pub(super) kubelets: Option<Window>,
     pub(super) many: Option<Many>,
@@ -73,40 +72,25 @@ impl Measured {
         ]
     }
 
-    /// The two windows, what they are called, and the most that the database may grow by.
-    fn windows(&self) -> [(&Window, String, f64); 2] {
-        [
-            (&self.quiet, "nothing changes".to_owned(), 512.0),
-            (
-                &self.busy,
-                format!("a unit changes every {CHANGE_BEATS} beats"),
-                4096.0,
-            ),
-        ]
-    }
-
     fn growth(&self) -> Vec<Figure> {
         let peer = self
             .kubelets
             .as_ref()
             .and_then(|window| window.growth_beyond(&self.bare));
-        let row = |(window, what, goal): (&Window, String, f64)| {
+        let row = |(habit, window): &(Habit, Window)| {
             let value = window.growth_beyond(&self.bare)?;
-            let what = format!("etcd's database grows by, per host and 10 s, {what}");
-            Some(
-                Figure::new(what, Unit::Bytes, value)
-                    .goal(goal)
-                    .peer(KUBELET, peer),
-            )
+            let what = format!("etcd's database grows by, per host and 10 s, {}", habit.what());
+            let figure = Figure::new(what, Unit::Bytes, value).peer(KUBELET, peer);
+            Some(match habit.goal() {
+                Some(goal) => figure.goal(goal),
+                None => figure,
+            })
         };
-        let rows = self.windows().into_iter().filter_map(row);
-        let end = &self.busy;
-        let kept = Figure::new(
-            format!("etcd's database after {} hosts, history included", end.hosts),
-            Unit::Bytes,
-            end.database,
-        );
-        rows.chain([kept]).collect()
+        let kept = self.windows.last().map(|(_, end)| {
+            let what = format!("etcd's database after {} hosts, history included", end.hosts);
+            Figure::new(what, Unit::Bytes, end.database)
+        });
+        self.windows.iter().filter_map(row).chain(kept).collect()
     }
 
     fn written(&self) -> Vec<Figure> {
@@ -122,8 +106,8 @@ impl Measured {
         for (title, unit, number) in numbers {
             let peer = self.kubelets.as_ref();
             let peer = peer.map(|window| window.beyond(&self.bare, number));
-            for (window, what, _) in self.windows() {
-                let what = format!("{title}, per host and 10 s, {what}");
+            for (habit, window) in &self.windows {
+                let what = format!("{title}, per host and 10 s, {}", habit.what());
                 let value = window.beyond(&self.bare, number);
                 rows.push(Figure::new(what, unit, value).peer(KUBELET, peer));
             }
@@ -207,8 +191,11 @@ mod tests {
         };
         Measured {
             bare: window(0, 1000.0, 10.0),
-            quiet: window(10, 201_000.0, 2010.0),
-            busy: window(10, 401_000.0, 4010.0),
+            windows: vec![
+                (Habit::EACH_BEAT, window(10, 201_000.0, 2010.0)),
+                (Habit::EACH_BEAT.with_changes(), window(10, 401_000.0, 4010.0)),
+                (Habit::SPARING, window(10, 51_000.0, 510.0)),
+            ],
             sizes: Sizes {
                 typical: stored(1900, 209),
                 messages: stored(3800, 209),
@@ -242,7 +229,12 @@ mod tests {
     fn what_is_written_stands_beside_a_kubelet_without_what_the_cluster_writes_itself() {
         let rows = measured().figures();
         let grows = row(&rows, "grows by, per host and 10 s, nothing changes");
-        assert!((grows.value - 2000.0).abs() < 1e-9 && grows.goal == Some(512.0));
+        assert!((grows.value - 2000.0).abs() < 1e-9 && grows.goal == Some(4096.0));
+        let sparing = row(
+            &rows,
+            "grows by, per host and 10 s, nothing changes, heartbeat 120 s",
+        );
+        assert_eq!(sparing.cells()[2], "512 B, met");
         assert!((grows.peer.as_ref().unwrap().value - 1000.0).abs() < 1e-9);
         let put = row(&rows, "bytes put into etcd, per host and 10 s, a unit changes");
         assert!((put.value - 4000.0).abs() < 1e-9, "{put:?}");
