@@ -213,28 +213,24 @@ pub struct RefusedItem {
     pub why: String,
 }
 
-impl Part {
-    /// The `data` of a HostSection in this encoding.
-    pub fn data(&self, encoding: Encoding) -> Result<String, SectionError> {
-        match encoding {
-            Encoding::Json => Ok(String::from_utf8_lossy(&self.json).into_owned()),
-            Encoding::ZstdBase64 => compress(&self.json),
-        }
-    }
-}
-
-/// zstd (level 3) and base64 of `bytes`. At once: a stream of unknown length takes 4 MiB of tables for any part.
+/// zstd (level 3) and base64 of `bytes`.
 pub fn compress(bytes: &[u8]) -> Result<String, SectionError> {
-    zstd::bulk::compress(bytes, 3)
-        .map(|packed| STANDARD.encode(packed))
-        .map_err(|_| SectionError::Compression)
+    pack(bytes).map(|packed| STANDARD.encode(packed))
 }
 
 /// The bytes behind `data`, at most [`MAX_DECODED`].
 pub fn decompress(data: &str) -> Result<Vec<u8>, SectionError> {
-    let packed = STANDARD.decode(data).map_err(|_| SectionError::Base64)?;
+    unpack(&STANDARD.decode(data).map_err(|_| SectionError::Base64)?)
+}
+
+/// At once: a stream of unknown length takes 4 MiB of tables for any part.
+fn pack(bytes: &[u8]) -> Result<Vec<u8>, SectionError> {
+    zstd::bulk::compress(bytes, 3).map_err(|_| SectionError::Compression)
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, SectionError> {
     let mut bytes = Vec::new();
-    let decoder = zstd::Decoder::new(packed.as_slice()).map_err(|_| SectionError::Compression)?;
+    let decoder = zstd::Decoder::new(packed).map_err(|_| SectionError::Compression)?;
     let mut capped = decoder.take(MAX_DECODED + 1);
     capped
         .read_to_end(&mut bytes)
@@ -325,10 +321,10 @@ mod tests {
     fn a_long_list_is_cut_into_parts_that_keep_its_order() {
         let items: Vec<String> = (0..1000).map(|n| format!("{n:0>1000}")).collect();
         let parts = encode_parts(&items).unwrap();
-        assert!(parts.len() > 1 && parts.iter().all(|p| p.json.len() <= PART_BYTES));
+        assert!(parts.len() > 1 && parts.iter().all(|p| p.bytes <= PART_BYTES));
         let read: Vec<String> = parts
             .iter()
-            .flat_map(|p| decode_items(&p.json).unwrap().0)
+            .flat_map(|p| decode_items(&p.json().unwrap()).unwrap().0)
             .collect();
         assert_eq!(read, items);
         let too_many: Vec<String> = (0..4000).map(|n| format!("{n:0>1000}")).collect();

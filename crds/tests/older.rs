@@ -7,7 +7,7 @@
 use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::hoststate::HostStateSpec;
 use safetytwin_crds::item::{AiItem, ContainerItem, Machine, Observed, ProcessItem, UnitItem};
-use safetytwin_crds::section::{decode_items, encode_parts};
+use safetytwin_crds::section::{Encoding, decode_items, encode_parts};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn stays_as_it_was<T: DeserializeOwned + Serialize>(fixture: &str) {
     let old: Value = serde_json::from_str(fixture).unwrap();
     let now = encode_parts(&items).unwrap();
     assert_eq!(
-        String::from_utf8(now[0].json.clone()).unwrap(),
+        now[0].data(Encoding::Json).unwrap(),
         String::from_utf8(canonical_json(&old).unwrap()).unwrap()
     );
 }

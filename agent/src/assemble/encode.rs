@@ -78,11 +78,10 @@ impl Encoded {
         }
     }
 
-    /// The canonical JSON of the item at this address.
-    fn json(&self, address: usize) -> Option<&[u8]> {
-        let (part, place) = self.places.get(&address)?;
-        let (_, parts) = self.parts.as_ref().ok()?;
-        parts.get(*part)?.json.get(place.clone())
+    /// The canonical JSON of all parts.
+    fn json(&self) -> Vec<Vec<u8>> {
+        let parts = self.parts.iter().flat_map(|(_, parts)| parts.iter());
+        parts.map(|part| part.json().unwrap_or_default()).collect()
     }
 
     /// Whether it was made of just these.
@@ -99,16 +98,21 @@ fn written<T: Serialize>(
     last: Option<&Encoded>,
     places: &mut HashMap<usize, PlaceInParts>,
 ) -> Result<Vec<Part>, SectionError> {
+    let before = last.map(Encoded::json).unwrap_or_default();
+    let written = |address: usize| {
+        let (part, place) = last?.places.get(&address)?;
+        before.get(*part)?.get(place.clone())
+    };
     let mut parts = PartWriter::default();
     for item in items {
         let address = Arc::as_ptr(item).addr();
-        let place = match last.and_then(|last| last.json(address)) {
+        let place = match written(address) {
             Some(json) => parts.push(json)?,
             None => parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?,
         };
         places.insert(address, place);
     }
-    Ok(parts.finish())
+    parts.finish()
 }
 
 /// As the head writes it.

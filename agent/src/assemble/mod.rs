@@ -276,6 +276,7 @@ fn load(reports: &Reports) -> Load {
 #[cfg(test)]
 mod tests {
     use safetytwin_crds::item::{Machine, ProcessItem};
+    use safetytwin_crds::section::Encoding;
 
     use super::*;
     use crate::collect::board::Board;
@@ -393,7 +394,7 @@ mod tests {
         let first = parts(machine("a"));
         assert!(Arc::ptr_eq(&first, &parts(machine("a"))));
         let other = parts(machine("b"));
-        assert!(String::from_utf8_lossy(&other[0].json).contains("\"b\""));
+        assert!(other[0].data(Encoding::Json).unwrap().contains("\"b\""));
         assert_eq!(parts(machine("a")), first);
     }
 }

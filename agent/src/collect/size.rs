@@ -72,7 +72,7 @@ impl Sizes {
             Content::Processes(items) => self.items(items, limit),
             // Encoded and bounded by its collector.
             Content::Listed(listed) => {
-                let bytes = listed.parts.iter().map(|part| part.json.len());
+                let bytes = listed.parts.iter().map(|part| part.bytes);
                 Ok((bytes.sum(), HashMap::new()))
             }
             Content::Machine { .. } | Content::Load(_) => Ok((json(content, limit)?, HashMap::new())),

@@ -4,17 +4,53 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::{MAX_PARTS, PART_BYTES, SectionError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Encoding, MAX_PARTS, PART_BYTES, SectionError, pack, unpack};
 use crate::canonical::canonical_json;
 use crate::digest::PartDigest;
 
-/// One encoded part.
+/// One encoded part. What is kept is compressed: it is written in this form, and seldom looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Digest of the canonical JSON.
     pub digest: PartDigest,
+    /// Length of the canonical JSON.
+    pub bytes: usize,
+    packed: Vec<u8>,
+}
+
+impl Part {
+    fn new(mut json: Vec<u8>) -> Result<Self, SectionError> {
+        json.push(b']');
+        let mut packed = pack(&json)?;
+        packed.shrink_to_fit();
+        Ok(Self {
+            digest: PartDigest::of(&json),
+            bytes: json.len(),
+            packed,
+        })
+    }
+
     /// The canonical JSON.
-    pub json: Vec<u8>,
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn json(&self) -> Result<Vec<u8>, SectionError> {
+        unpack(&self.packed)
+    }
+
+    /// The `data` of a HostSection in this encoding.
+    ///
+    /// # Errors
+    /// As [`Part::json`].
+    pub fn data(&self, encoding: Encoding) -> Result<String, SectionError> {
+        match encoding {
+            Encoding::Json => Ok(String::from_utf8_lossy(&self.json()?).into_owned()),
+            Encoding::ZstdBase64 => Ok(STANDARD.encode(&self.packed)),
+        }
+    }
 }
 
 /// Cuts `items`, which must be in identity order, into parts. An empty list is one empty part.
@@ -23,7 +59,7 @@ pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError
     for item in items {
         parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?;
     }
-    Ok(parts.finish())
+    parts.finish()
 }
 
 /// Where the canonical JSON of an item is: the number of the part, and the place in it.
@@ -40,7 +76,7 @@ impl PartWriter {
     /// Adds an item, and says where it will be.
     pub fn push(&mut self, item: &[u8]) -> Result<PlaceInParts, SectionError> {
         if !self.json.is_empty() && self.json.len() + item.len() + 2 > PART_BYTES {
-            self.full.push(finish(std::mem::take(&mut self.json)));
+            self.full.push(Part::new(std::mem::take(&mut self.json))?);
             // Before the rest costs memory.
             if self.full.len() == MAX_PARTS {
                 return Err(SectionError::TooLarge);
@@ -53,20 +89,11 @@ impl PartWriter {
     }
 
     /// The parts; one empty one of no item.
-    pub fn finish(mut self) -> Vec<Part> {
+    pub fn finish(mut self) -> Result<Vec<Part>, SectionError> {
         if self.json.is_empty() {
             self.json.push(b'[');
         }
-        self.full.push(finish(self.json));
-        self.full
-    }
-}
-
-fn finish(mut json: Vec<u8>) -> Part {
-    json.push(b']');
-    json.shrink_to_fit();
-    Part {
-        digest: PartDigest::of(&json),
-        json,
+        self.full.push(Part::new(self.json)?);
+        Ok(self.full)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::section::{Part, SectionError, encode_parts};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// Most bytes of canonical JSON of one opt-in section: some 8,000 packages.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -49,13 +49,6 @@ impl Listed {
     }
 }
 
-/// As the text that it is sent as.
-impl Serialize for Listed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.parts.iter().map(|part| String::from_utf8_lossy(&part.json)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,7 +58,7 @@ mod tests {
         let items: Vec<String> = (0..3000).map(|n| format!("{n:0>1000}")).collect();
         let mut gaps = Vec::new();
         let listed = Listed::of(&items, &mut gaps).unwrap();
-        let bytes: usize = listed.parts.iter().map(|part| part.json.len()).sum();
+        let bytes: usize = listed.parts.iter().map(|part| part.bytes).sum();
         assert!(
             listed.items > 1000 && bytes <= MOST_BYTES + 64,
             "{} {bytes}",

@@ -5,7 +5,7 @@ use std::fs;
 
 use safetytwin_crds::item::module::ModuleState;
 use safetytwin_crds::item::{AccountItem, CronItem, HostnameItem, ModuleItem, SysctlItem};
-use safetytwin_crds::section::decode_items;
+use safetytwin_crds::section::{Encoding, decode_items};
 use serde::de::DeserializeOwned;
 
 use super::*;
@@ -50,7 +50,7 @@ impl Tree {
         let look = source.look(&self.root).unwrap();
         let mut items = Vec::new();
         for part in look.items.parts.iter() {
-            let (good, refused) = decode_items(&part.json).unwrap();
+            let (good, refused) = decode_items(&part.json().unwrap()).unwrap();
             assert!(refused.is_empty(), "{refused:?}");
             items.extend(good);
         }
@@ -69,7 +69,7 @@ fn accounts_are_told_without_passwords_and_comments() {
     tree.write("etc/group", "root:x:0:\nadm:$6$hash:4:web,root,web\n");
     tree.write("etc/shadow", "root:$6$shadowhash:1::::::\n");
     let look = accounts::LocalAccounts.look(&tree.root).unwrap();
-    let json = String::from_utf8_lossy(&look.items.parts[0].json).into_owned();
+    let json = look.items.parts[0].data(Encoding::Json).unwrap();
     assert!(!json.contains("hash") && !json.contains("Jane"), "{json}");
     let (items, gaps) = tree.look::<AccountItem>(&accounts::LocalAccounts);
     assert_eq!(items.len(), 4);
@@ -251,7 +251,7 @@ fn jobs_of_the_system_and_of_users_are_told_and_redacted() {
         "0 5 * * 1 tar cf - / | mail -s x\n0 5 * * 1 tar cf - / | mail -s x\n",
     );
     let look = cron::Crontabs(Redactor::default()).look(&tree.root).unwrap();
-    let json = String::from_utf8_lossy(&look.items.parts[0].json).into_owned();
+    let json = look.items.parts[0].data(Encoding::Json).unwrap();
     assert!(!json.contains("hunter2") && !json.contains("S3cr3t"), "{json}");
     let (items, gaps) = tree.look::<CronItem>(&cron::Crontabs(Redactor::default()));
     assert!(gaps.is_empty(), "{gaps:?}");

@@ -101,6 +101,7 @@ impl Rows {
         self.listed = entries::pids(&dir)?;
         let mut known = std::mem::take(&mut self.settled).into_iter().peekable();
         let mut all = Vec::with_capacity(self.listed.len());
+        self.settled.reserve_exact(self.listed.len());
         for pid in &self.listed {
             while known.next_if(|row| row.stat.pid < *pid).is_some() {}
             let row = match known.next_if(|row| row.stat.pid == *pid) {
