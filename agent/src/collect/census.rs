@@ -1,40 +1,39 @@
 //! Two numbers of the kernel that stand still while no process starts or ends: whether a look at the process table can
-//! find another process than the last one did. They cost one small file; the list of a thousand processes costs the
+//! find another process than the last one did. They cost two small files; the list of a thousand processes costs the
 //! kernel milliseconds.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::hostroot::read_plain;
+use crate::hostroot::read_small;
 
-/// The pid that was given last, and how many threads there are (proc_loadavg(5)).
+/// The pid that was given last (proc_loadavg(5)), and how many processes there are: the kernel adds their number to the
+/// links of the root of procfs (`proc_root_getattr` in fs/proc/root.c).
 ///
-/// An end and a start change the first, an end alone changes the second. A program that calls another in its place
-/// changes neither.
+/// A start changes the first, an end alone changes the second. A program that calls another in its place changes
+/// neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
     last_pid: u64,
-    threads: u64,
+    processes: u64,
 }
 
 impl Census {
     /// As of now. None where the numbers are not about the processes that `proc` shows: the kernel gives them for the
     /// reader's namespace, whichever procfs is read.
     pub fn read(proc: &Path) -> Option<Self> {
-        let status = read_plain(&proc.join("self/status"), 64 * 1024).ok()?;
-        let averages = read_plain(&proc.join("loadavg"), 4096).ok()?;
-        is_of_one_namespace(&status)
-            .then(|| Self::parse(std::str::from_utf8(&averages).ok()?))
-            .flatten()
-    }
-
-    fn parse(averages: &str) -> Option<Self> {
-        let mut fields = averages.split_ascii_whitespace().skip(3);
-        let (_running, threads) = fields.next()?.split_once('/')?;
+        let status = read_small(&proc.join("self/status"), 64 * 1024).ok()?;
+        let averages = read_small(&proc.join("loadavg"), 4096).ok()?;
+        is_of_one_namespace(&status).then_some(())?;
         Some(Self {
-            threads: threads.parse().ok()?,
-            last_pid: fields.next()?.parse().ok()?,
+            last_pid: last_pid(std::str::from_utf8(&averages).ok()?)?,
+            processes: proc.metadata().ok()?.nlink(),
         })
     }
+}
+
+fn last_pid(averages: &str) -> Option<u64> {
+    averages.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 /// Whether the reader has one pid only in the namespace of the procfs: it is in no namespace below that
@@ -63,20 +62,48 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_those_of_proc_loadavg() {
+    fn the_pid_is_the_last_one_of_proc_loadavg() {
         let census = of("Name:\tx\nNSpid:\t42\n", "0.25 1.50 12.05 1/200 999\n");
-        let expected = Census {
-            last_pid: 999,
-            threads: 200,
+        assert_eq!(census.unwrap().last_pid, 999);
+    }
+
+    #[test]
+    fn the_links_of_procfs_count_processes_and_no_threads() {
+        let count = || Census::read("/proc".as_ref()).unwrap().processes;
+        // Others start and end meanwhile: of a few looks one is quiet.
+        let seen = |more: u64, before: &dyn Fn() -> u64, then: &dyn Fn() -> u64| {
+            (0..50).any(|_| {
+                let before = before();
+                then() == before + more
+            })
         };
-        assert_eq!(census, Some(expected));
+        let with_child = || {
+            let mut child = std::process::Command::new("/bin/sleep")
+                .arg("60")
+                .spawn()
+                .unwrap();
+            let processes = count();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            processes
+        };
+        assert!(seen(1, &count, &with_child));
+        let with_thread = || {
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let thread = std::thread::spawn(move || ended.recv());
+            let processes = count();
+            drop(end);
+            let _ended = thread.join().unwrap();
+            processes
+        };
+        assert!(seen(0, &count, &with_thread));
     }
 
     #[test]
     fn what_is_told_of_another_namespace_is_not_believed() {
         assert_eq!(of("NSpid:\t4242\t42\n", "0 0 0 1/200 999\n"), None);
         assert_eq!(of("Name:\tx\n", "0 0 0 1/200 999\n"), None);
-        assert_eq!(of("NSpid:\t42\n", "0 0 0 200 999\n"), None);
+        assert_eq!(of("NSpid:\t42\n", "0 0 0 1/200\n"), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use safetytwin_crds::section::SectionName;
 use self::usage::Groups;
 use super::steady::Steady;
 use super::{CollectError, Collected, Collector, Content, Scope};
-use crate::hostroot::{HostRoot, read_plain};
+use crate::hostroot::{HostRoot, read_small};
 use crate::redact::Redactor;
 use crate::settings::Settings;
 
@@ -97,7 +97,7 @@ impl HostLoad {
 
 /// A file of procfs.
 fn text(proc: &Path, file: &str) -> Option<String> {
-    String::from_utf8(read_plain(&proc.join(file), LIMIT).ok()?).ok()
+    String::from_utf8(read_small(&proc.join(file), LIMIT).ok()?).ok()
 }
 
 /// Hundredths of a number with two decimals.

@@ -5,15 +5,26 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::Path;
 
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use crate::hostroot::read_record;
+
 /// Longest command line that is kept.
 pub const ARGV_LIMIT: u64 = 64 * 1024;
 
 /// Arguments, and whether they were cut. None for kernel threads and what has just gone.
 pub fn command_line(path: &Path) -> Option<(Vec<Vec<u8>>, bool)> {
-    let mut bytes = Vec::with_capacity(4096);
-    let file = File::open(path).ok()?;
-    file.take(ARGV_LIMIT + 1).read_to_end(&mut bytes).ok()?;
-    arguments(bytes)
+    arguments(match read_record(CWD, path) {
+        Ok(bytes) => bytes,
+        Err(Errno::FBIG) => {
+            let mut bytes = Vec::new();
+            let file = File::open(path).ok()?;
+            file.take(ARGV_LIMIT + 1).read_to_end(&mut bytes).ok()?;
+            bytes
+        }
+        Err(_) => return None,
+    })
 }
 
 /// One number for a command line as it was read.

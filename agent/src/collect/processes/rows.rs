@@ -295,30 +295,28 @@ mod tests {
         let own = planted.proc.path().join("self");
         std::fs::create_dir(&own).unwrap();
         std::fs::write(own.join("status"), "NSpid:\t7\n").unwrap();
-        let count = |threads: u32, last: u32| {
-            std::fs::write(
-                planted.proc.path().join("loadavg"),
-                format!("0 0 0 1/{threads} {last}\n"),
-            )
-            .unwrap();
+        let last = |pid: u32| {
+            std::fs::write(planted.proc.path().join("loadavg"), format!("0 0 0 1/2 {pid}\n")).unwrap();
         };
-        count(2, 100);
+        last(100);
         planted
             .rows
             .read(planted.proc.path(), planted.begin, &News::default(), |_| true)
             .unwrap();
-        planted.write(101, 1, "another");
+        let of = |pid: &str| planted.proc.path().join(pid);
+        std::fs::rename(of("100"), of("101")).unwrap();
         assert!(
             planted.rows.unchanged(planted.proc.path()).unwrap(),
             "a list would show it"
         );
-        count(3, 101);
+        last(101);
         assert!(!planted.rows.unchanged(planted.proc.path()).unwrap());
-        std::fs::remove_dir_all(planted.proc.path().join("101")).unwrap();
-        count(2, 101);
+        std::fs::rename(of("101"), of("100")).unwrap();
         assert!(
             planted.rows.unchanged(planted.proc.path()).unwrap(),
             "it has come and gone"
         );
+        std::fs::remove_dir_all(of("100")).unwrap();
+        assert!(!planted.rows.unchanged(planted.proc.path()).unwrap());
     }
 }

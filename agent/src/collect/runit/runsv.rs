@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::collect::census::Census;
-use crate::hostroot::{HostRoot, read_plain};
+use crate::hostroot::{HostRoot, read_small};
 
 /// How long it is believed that none runs though other processes start.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ impl Runsv {
 }
 
 fn is_runsv(root: &HostRoot, pid: i32) -> bool {
-    let name = read_plain(&root.proc().join(format!("{pid}/comm")), 64);
+    let name = read_small(&root.proc().join(format!("{pid}/comm")), 64);
     name.is_ok_and(|name| name.trim_ascii_end() == b"runsv")
 }
 
