@@ -148,10 +148,6 @@ pub struct MachineSummary {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub kernel: String,
-    /// Architecture.
-    #[serde(default)]
-    #[schemars(length(max = 32))]
-    pub architecture: String,
     /// Logical CPUs.
     #[serde(default)]
     #[schemars(range(min = 0))]

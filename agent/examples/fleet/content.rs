@@ -324,7 +324,6 @@ fn machine() -> (Machine, MachineSummary) {
         system_uuid: "01234567-89ab-cdef-0123-456789abcdef".into(),
         os: "Debian 12".into(),
         kernel: machine.kernel.clone(),
-        architecture: machine.architecture.clone(),
         cpus: 8,
         memory_mib: 16_384,
     };
