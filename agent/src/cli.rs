@@ -58,10 +58,10 @@ pub struct Cli {
     /// Seconds between two beats.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub interval: u64,
-    /// Seconds within which a head is written although nothing but the load has changed, rounded down to whole beats.
-    /// More than a beat spares the cluster of a large fleet: a change is still published at once, the load and the end
+    /// Seconds within which a head is written although nothing but the load has changed, in whole beats, at least one.
+    /// More than one spares the cluster of a large fleet: a change is still published at once, the load and the end
     /// of a host are seen so much later [default: each beat].
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "TWIN_AGENT_HEARTBEAT", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat: Option<u64>,
     /// Seconds that a process must live to be listed, and be gone to leave.
     #[arg(long, default_value_t = 30)]
@@ -169,7 +169,7 @@ impl Cli {
             helper: HelperSlot::new(helper, self.proc.clone()),
             min_age: Duration::from_secs(self.min_age),
             interval: Duration::from_secs(self.interval),
-            quiet_beats: u32::try_from(self.heartbeat.unwrap_or(0) / self.interval.max(1))
+            beats_per_head: u32::try_from(self.heartbeat.unwrap_or(0) / self.interval.max(1))
                 .unwrap_or(u32::MAX)
                 .max(1),
             opt_in: Chosen {

@@ -11,10 +11,11 @@ mod reach;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 /// Room for what procfs says, whose files have no size, and for the end of any other file.
@@ -90,10 +91,13 @@ impl HostRoot {
     /// Whether the host has a process of this name.
     pub fn has_process(&self, comm: &[u8]) -> bool {
         let mut pids = self.pids().unwrap_or_default().into_iter();
-        pids.any(|pid| {
-            let name = read_plain(&self.proc.join(format!("{pid}/comm")), 64);
-            name.is_ok_and(|name| name.trim_ascii_end() == comm)
-        })
+        pids.any(|pid| self.is_called(pid, comm))
+    }
+
+    /// Whether a process has this name.
+    pub fn is_called(&self, pid: i32, comm: &[u8]) -> bool {
+        let name = read_single(&self.proc.join(format!("{pid}/comm")), 64);
+        name.is_ok_and(|name| name.trim_ascii_end() == comm)
     }
 
     /// The host's sysfs; a container sees the host's.
@@ -137,13 +141,21 @@ impl HostRoot {
         let base = self.open_dir(dir).ok()?;
         let target = rustix::fs::readlinkat(&base, relative, Vec::new()).ok()?;
         let bytes = target.into_bytes();
-        Some(PathBuf::from(
-            <OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes),
-        ))
+        Some(PathBuf::from(OsString::from_vec(bytes)))
     }
 
     /// Names in a directory, sorted; a missing directory is empty.
     pub fn list(&self, dir: &str) -> Result<Vec<OsString>, ReadError> {
+        self.listed(dir, |_| true)
+    }
+
+    /// Names of the directories in a directory of a kernel's file system, sorted; a missing directory is empty. Such a
+    /// file system says what a name is where it lists it.
+    pub fn directories(&self, dir: &str) -> Result<Vec<OsString>, ReadError> {
+        self.listed(dir, |kind| kind == FileType::Directory)
+    }
+
+    fn listed(&self, dir: &str, wanted: impl Fn(FileType) -> bool) -> Result<Vec<OsString>, ReadError> {
         let handle = match self.open_dir(dir) {
             Ok(handle) => handle,
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
@@ -157,10 +169,8 @@ impl HostRoot {
         for entry in rustix::fs::Dir::read_from(&handle).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(
-                    name.to_vec(),
-                ));
+            if name != b"." && name != b".." && wanted(entry.file_type()) {
+                names.push(OsString::from_vec(name.to_vec()));
             }
         }
         names.sort();
@@ -244,7 +254,7 @@ fn read_regular(file: OwnedFd, path: &Path, limit: u64) -> Result<Vec<u8>, ReadE
         source,
     };
     let stat = rustix::fs::fstat(&file).map_err(|error| fail(error.into()))?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(ReadError::NotRegular(path.into()));
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -265,9 +275,10 @@ fn read_regular(file: OwnedFd, path: &Path, limit: u64) -> Result<Vec<u8>, ReadE
     }
 }
 
-/// A file of procfs that is small as a rule, by its path as this process sees it, at most `limit` bytes: three system
-/// calls where [`read_plain`] takes five.
-pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+/// A file of procfs that is one record (`single_open` in the kernel: `stat`, `meminfo`, `loadavg`, `pressure`; no list of
+/// rows, of which one read has a page at most), by its path as this process sees it, at most `limit` bytes: three
+/// system calls where [`read_plain`] takes five.
+pub fn read_single(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     match read_record(CWD, path) {
         Ok(bytes) if bytes.len() as u64 <= limit => Ok(bytes),
         _ => read_plain(path, limit),
@@ -323,14 +334,7 @@ mod tests {
         symlink("/etc/shadow", units.join("link.service")).unwrap();
         symlink("loop.service", units.join("loop.service")).unwrap();
         std::fs::write(units.join("big.service"), vec![b'x'; 101]).unwrap();
-        rustix::fs::mknodat(
-            CWD,
-            units.join("fifo.service"),
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR,
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(CWD, units.join("fifo.service"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         let read = |name: &str| root.read_below("/etc/systemd/system", Path::new(name), 100);
         assert!(matches!(read("link.service"), Err(ReadError::SymbolicLink(_))));
         assert!(matches!(read("loop.service"), Err(ReadError::SymbolicLink(_))));

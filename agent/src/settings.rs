@@ -79,7 +79,7 @@ pub struct Settings {
     /// Time between two beats: looks at what does not tell of its changes.
     pub interval: Duration,
     /// Beats from one head to the next while nothing but the load changes; at least one.
-    pub quiet_beats: u32,
+    pub beats_per_head: u32,
     /// What the administrator chose beyond what every host publishes.
     pub opt_in: Chosen,
 }
@@ -87,6 +87,6 @@ pub struct Settings {
 impl Settings {
     /// Longest time between two heads.
     pub fn heartbeat(&self) -> Duration {
-        self.interval * self.quiet_beats
+        self.interval * self.beats_per_head
     }
 }

@@ -1,4 +1,4 @@
-//! HostState: the head of a host's state, rewritten every beat.
+//! HostState: the head of a host's state, rewritten every beat, or every heartbeat of a large fleet's hosts.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -148,6 +148,10 @@ pub struct MachineSummary {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub kernel: String,
+    /// Architecture, as the first agents wrote it; the machine section has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub architecture: Option<String>,
     /// Logical CPUs.
     #[serde(default)]
     #[schemars(range(min = 0))]

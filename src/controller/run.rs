@@ -24,7 +24,7 @@ use super::metrics::Metrics;
 use super::ports::{Clock, Doors, Hypervisor};
 use super::{class, host, leader, restore, snapshot, triggers, twin, twins, vmwatch};
 
-/// Seconds after which the server ends a silent watch; beats come every 10 s, so a dead one shows.
+/// Seconds after which the server ends a silent watch; heads come more often as a rule, so a dead one shows.
 const WATCH_SECONDS: u32 = 290;
 
 /// How long a step that runs at the end may take: a point, or a revert.

@@ -45,7 +45,7 @@ impl Observation {
 /// What a plan waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingOn {
-    /// A later head that still lacks these items; come back after one interval.
+    /// A later head that still lacks these items; come back after the host's `intervalSeconds`.
     SecondObservation {
         /// How many items are missing.
         items: usize,

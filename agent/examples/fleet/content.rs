@@ -324,6 +324,7 @@ fn machine() -> (Machine, MachineSummary) {
         system_uuid: "01234567-89ab-cdef-0123-456789abcdef".into(),
         os: "Debian 12".into(),
         kernel: machine.kernel.clone(),
+        architecture: None,
         cpus: 8,
         memory_mib: 16_384,
     };

@@ -41,7 +41,7 @@ struct Arguments {
     interval: u64,
     /// Beats from one head to the next while nothing but the load of a host changes.
     #[arg(long, default_value_t = 1)]
-    quiet_beats: u32,
+    beats_per_head: u32,
     /// Beats after which one unit of a host changes; 0 means never.
     #[arg(long, default_value_t = 0)]
     change_beats: u32,
@@ -54,7 +54,7 @@ struct Arguments {
 #[derive(Clone, Copy)]
 struct Habit {
     interval: Duration,
-    quiet_beats: u32,
+    beats_per_head: u32,
     change_beats: u32,
 }
 
@@ -62,7 +62,7 @@ impl Arguments {
     fn habit(&self) -> Habit {
         Habit {
             interval: Duration::from_secs(self.interval),
-            quiet_beats: self.quiet_beats,
+            beats_per_head: self.beats_per_head,
             change_beats: self.change_beats,
         }
     }
@@ -141,7 +141,7 @@ async fn run(entry: Entry, mut config: Config, habit: Habit) -> anyhow::Result<(
         helper: HelperSlot::new(None, proc),
         min_age: Duration::from_secs(30),
         interval: habit.interval,
-        quiet_beats: habit.quiet_beats,
+        beats_per_head: habit.beats_per_head,
     };
     let board = Board::default();
     let mut host = Host::new(entry.shape);

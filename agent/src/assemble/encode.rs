@@ -78,10 +78,12 @@ impl Encoded {
         }
     }
 
-    /// The canonical JSON of all parts.
-    fn json(&self) -> Vec<Vec<u8>> {
-        let parts = self.parts.iter().flat_map(|(_, parts)| parts.iter());
-        parts.map(|part| part.json().unwrap_or_default()).collect()
+    /// Its parts; none when it could not be written.
+    fn parts(&self) -> Arc<[Part]> {
+        self.parts
+            .as_ref()
+            .map(|(_, parts)| Arc::clone(parts))
+            .unwrap_or_default()
     }
 
     /// Whether it was made of just these.
@@ -98,12 +100,13 @@ fn written<T: Serialize>(
     last: Option<&Encoded>,
     places: &mut HashMap<usize, PlaceInParts>,
 ) -> Result<Vec<Part>, SectionError> {
-    let before = last.map(Encoded::json).unwrap_or_default();
+    let known = last.map(Encoded::parts).unwrap_or_default();
+    let before: Vec<Vec<u8>> = known.iter().map(|part| part.json().unwrap_or_default()).collect();
     let written = |address: usize| {
         let (part, place) = last?.places.get(&address)?;
         before.get(*part)?.get(place.clone())
     };
-    let mut parts = PartWriter::default();
+    let mut parts = PartWriter::after(known);
     for item in items {
         let address = Arc::as_ptr(item).addr();
         let place = match written(address) {

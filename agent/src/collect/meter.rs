@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use safetytwin_crds::section::SectionName;
 
 use super::{Budget, Collector};
-use crate::hostroot::read_small;
+use crate::hostroot::read_single;
 
 /// What one look cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Meter {
     /// (Documentation/scheduler/sched-stats.rst); none where the kernel does not count it.
     pub fn thread_cpu(&self) -> Option<Duration> {
         let path = format!("/proc/self/task/{}/schedstat", self.thread()?.as_raw_nonzero());
-        let text = String::from_utf8(read_small(path.as_ref(), 256).ok()?).ok()?;
+        let text = String::from_utf8(read_single(path.as_ref(), 256).ok()?).ok()?;
         Some(Duration::from_nanos(
             text.split_whitespace().next()?.parse().ok()?,
         ))

@@ -1,4 +1,4 @@
-//! A directory with what each of its names is, without opening any of them.
+//! A directory with what each of its names is, without opening any of them; and the processes that a procfs lists.
 
 use std::ffi::OsString;
 use std::io;
@@ -86,31 +86,6 @@ impl HostRoot {
             identity: (own.st_dev, own.st_ino),
             names,
         }))
-    }
-}
-
-impl HostRoot {
-    /// Names of the directories in a directory of a kernel's file system, in no order; none when it is missing. Such a
-    /// file system says what a name is where it lists it.
-    pub fn directories(&self, dir: &str) -> Result<Vec<OsString>, ReadError> {
-        let handle = match self.open_dir(dir) {
-            Ok(handle) => handle,
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let fail = |source: rustix::io::Errno| ReadError::Open {
-            path: dir.into(),
-            source: source.into(),
-        };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&handle).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let name = entry.file_name().to_bytes();
-            if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
-                names.push(OsString::from_vec(name.to_vec()));
-            }
-        }
-        Ok(names)
     }
 }
 

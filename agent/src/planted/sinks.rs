@@ -148,7 +148,7 @@ fn settings(redactor: &Redactor) -> Settings {
         helper: HelperSlot::new(None, nowhere),
         min_age: Duration::ZERO,
         interval: Duration::from_secs(10),
-        quiet_beats: 1,
+        beats_per_head: 1,
     }
 }
 

@@ -134,7 +134,7 @@ impl Publisher {
         // The first looks of the collectors, so that the first head is whole where it can be.
         sleep(Duration::from_secs(1)).await;
         let settings = &self.settings;
-        let mut rhythm = Rhythm::new(settings.host.as_str(), settings.interval, settings.quiet_beats);
+        let mut rhythm = Rhythm::new(settings.host.as_str(), settings.interval, settings.beats_per_head);
         // What follows a failure is written in any case.
         let mut occasion = Occasion::Heartbeat;
         loop {
@@ -302,11 +302,11 @@ impl Publisher {
     /// Keeps the last `observed` content until its time has come; a change does not wait for it.
     fn observed(&mut self, occasion: Occasion) -> ObservedIs {
         let now = Instant::now();
-        let often = OBSERVED.max(self.settings.heartbeat());
         let keep = match occasion {
-            Occasion::Heartbeat => OBSERVED,
+            // One that comes a little sooner than the last did is not put off to the next.
+            Occasion::Heartbeat => OBSERVED.saturating_sub(self.settings.interval / 2),
             Occasion::Beat => Duration::MAX,
-            Occasion::Change => 2 * often,
+            Occasion::Change => 2 * OBSERVED.max(self.settings.heartbeat()),
         };
         match self.observed {
             Some(since) if now.duration_since(since) < keep => ObservedIs::Kept,

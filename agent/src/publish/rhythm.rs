@@ -25,21 +25,21 @@ pub enum Occasion {
 #[derive(Debug)]
 pub struct Rhythm {
     interval: Duration,
-    quiet_beats: u32,
+    beats_per_head: u32,
     next: Instant,
     /// Beats before the next heartbeat.
     quiet: u32,
 }
 
 impl Rhythm {
-    /// Beats from now on, a heartbeat among `quiet_beats` of them. Hosts that start at once have their heartbeats spread
+    /// Beats from now on, one of `beats_per_head` a heartbeat. Hosts that start at once have their heartbeats spread
     /// over the time between two.
-    pub fn new(host: &str, interval: Duration, quiet_beats: u32) -> Self {
-        let quiet_beats = quiet_beats.max(1);
-        let phase = interval.mul_f64(share(host) * f64::from(quiet_beats));
+    pub fn new(host: &str, interval: Duration, beats_per_head: u32) -> Self {
+        let beats_per_head = beats_per_head.max(1);
+        let phase = interval.mul_f64(share(host) * f64::from(beats_per_head));
         let mut rhythm = Self {
             interval,
-            quiet_beats,
+            beats_per_head,
             next: Instant::now() + phase,
             quiet: 0,
         };
@@ -54,7 +54,7 @@ impl Rhythm {
     pub fn upcoming(&mut self) -> (Instant, Occasion) {
         let now = Instant::now();
         while self.next <= now {
-            self.quiet = self.quiet.checked_sub(1).unwrap_or(self.quiet_beats - 1);
+            self.quiet = self.quiet.checked_sub(1).unwrap_or(self.beats_per_head - 1);
             self.next += self.interval;
         }
         let occasion = if self.quiet == 0 {
@@ -83,8 +83,8 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     /// Time from now to the first heartbeats, and to the beats before the first.
-    async fn heard(host: &str, quiet_beats: u32) -> (Vec<Duration>, Vec<Duration>) {
-        let (start, mut rhythm) = (Instant::now(), Rhythm::new(host, INTERVAL, quiet_beats));
+    async fn heard(host: &str, beats_per_head: u32) -> (Vec<Duration>, Vec<Duration>) {
+        let (start, mut rhythm) = (Instant::now(), Rhythm::new(host, INTERVAL, beats_per_head));
         let (mut heartbeats, mut beats) = (Vec::new(), Vec::new());
         while heartbeats.len() < 3 {
             let (beat, what) = rhythm.upcoming();

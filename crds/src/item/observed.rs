@@ -127,8 +127,8 @@ pub struct ObservedProcess {
     /// Package that its executable comes from, by dpkg's lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
-    /// CPU time in clock ticks, without its children's, as of a look at most a minute ago; stands still until that is
-    /// 4 % away.
+    /// CPU time in clock ticks, without its children's, as of a look at most a minute ago, four where it did not use the
+    /// processor before; stands still until that is 4 % away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ticks: Option<u64>,
     /// Resident memory in pages, as of the same look; stands still until that is 4 % away.
@@ -157,7 +157,8 @@ pub struct ProcessEvents {
 }
 
 /// What a unit uses, by the counters of its control group; named as systemd's properties are.
-/// A number stands still until the true one is 4 % away.
+/// A number stands still until the true one is 4 % away; all but CPU time is at most five minutes old where the group
+/// did not use the processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnitUsage {

@@ -1,6 +1,7 @@
 //! Items of a section, cut into parts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -22,12 +23,17 @@ pub struct Part {
 }
 
 impl Part {
-    fn new(mut json: Vec<u8>) -> Result<Self, SectionError> {
+    /// Of `json` without its closing bracket; one of `known` where that is the same.
+    fn new(mut json: Vec<u8>, known: &[Self]) -> Result<Self, SectionError> {
         json.push(b']');
+        let digest = PartDigest::of(&json);
+        if let Some(same) = known.iter().find(|part| part.digest == digest) {
+            return Ok(same.clone());
+        }
         let mut packed = pack(&json)?;
         packed.shrink_to_fit();
         Ok(Self {
-            digest: PartDigest::of(&json),
+            digest,
             bytes: json.len(),
             packed,
         })
@@ -36,7 +42,7 @@ impl Part {
     /// The canonical JSON.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// It is longer than [`super::MAX_DECODED`].
     pub fn json(&self) -> Result<Vec<u8>, SectionError> {
         unpack(&self.packed)
     }
@@ -68,15 +74,25 @@ pub type PlaceInParts = (usize, Range<usize>);
 /// Fills parts with items that are canonical JSON already, in identity order.
 #[derive(Debug, Default)]
 pub struct PartWriter {
+    known: Arc<[Part]>,
     full: Vec<Part>,
     json: Vec<u8>,
 }
 
 impl PartWriter {
+    /// A writer that does not compress again what is one of the parts in `known`.
+    pub fn after(known: Arc<[Part]>) -> Self {
+        Self {
+            known,
+            ..Self::default()
+        }
+    }
+
     /// Adds an item, and says where it will be.
     pub fn push(&mut self, item: &[u8]) -> Result<PlaceInParts, SectionError> {
         if !self.json.is_empty() && self.json.len() + item.len() + 2 > PART_BYTES {
-            self.full.push(Part::new(std::mem::take(&mut self.json))?);
+            self.full
+                .push(Part::new(std::mem::take(&mut self.json), &self.known)?);
             // Before the rest costs memory.
             if self.full.len() == MAX_PARTS {
                 return Err(SectionError::TooLarge);
@@ -93,7 +109,7 @@ impl PartWriter {
         if self.json.is_empty() {
             self.json.push(b'[');
         }
-        self.full.push(Part::new(self.json)?);
+        self.full.push(Part::new(self.json, &self.known)?);
         Ok(self.full)
     }
 }

@@ -57,8 +57,8 @@ pub struct Settings {
     /// Minutes in which the agent is watched; each of its peers and the host without any gets a third.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=240))]
     pub agent_minutes: u64,
-    /// Minutes in which the fleet is watched: half of them quiet, a quarter with changes, a quarter the peer.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=1440))]
+    /// Minutes in which the fleet is watched: a fifth of them for each habit of its hosts, and for the peer.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=1440))]
     pub fleet_minutes: u64,
     /// Hosts of the fleet.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]

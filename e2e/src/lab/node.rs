@@ -148,7 +148,7 @@ enum Boot {
 /// QEMU's translator can look up memory that was just mapped anew and ends in `iotlb_to_section`
 /// (<https://gitlab.com/qemu-project/qemu/-/issues/1921>).
 fn boot(lab: &Lab) -> Result<()> {
-    for _ in 0..BOOTS {
+    for started in 1..=BOOTS {
         let boot = wait::until("an SSH login on the monitored host", BOOT, || {
             if lab.host().run("true").is_ok() {
                 return Ok(Look::Ready(Boot::Done));
@@ -162,6 +162,7 @@ fn boot(lab: &Lab) -> Result<()> {
         })?;
         match boot {
             Boot::Done => return Ok(()),
+            Boot::EmulatorCrashed if started == BOOTS => break,
             Boot::EmulatorCrashed => {
                 note("the emulator crashed; the host is started again");
                 lab.virsh(["start", NAME])?;

@@ -251,7 +251,7 @@ fn waiting(on: &WaitingOn) -> Stop {
             harmless: true,
             ..Stop::new(
                 "SecondObservation",
-                format!("items that left the host go when the next beat confirms it: {items}"),
+                format!("items that left the host go when a later head confirms it: {items}"),
             )
         },
         WaitingOn::Approval { digest, items } => Stop::new(

@@ -7,7 +7,7 @@ use safetytwin_crds::names::printable;
 
 use super::{centi, kib, text};
 use crate::collect::steady::Steady;
-use crate::hostroot::HostRoot;
+use crate::hostroot::{HostRoot, read_plain};
 
 const DISKS: usize = 256;
 /// Unit of `/proc/diskstats`, whatever the device's own block size is.
@@ -58,7 +58,9 @@ fn pressure(proc: &Path, resource: &str, hold: &mut impl FnMut(String, u64) -> u
 
 /// Whole disks that moved something (Documentation/admin-guide/iostats.rst).
 fn disks(root: &HostRoot, hold: &mut impl FnMut(String, u64) -> u64) -> Vec<DiskUsage> {
-    let stats = text(root.proc(), "diskstats").unwrap_or_default();
+    // A list: one read has a page of it at most.
+    let stats = read_plain(&root.proc().join("diskstats"), super::LIMIT).unwrap_or_default();
+    let stats = String::from_utf8_lossy(&stats);
     let disk = |line: &str| {
         let mut fields = line.split_whitespace().skip(2);
         let name = fields.next()?;

@@ -16,7 +16,7 @@ use safetytwin_crds::section::SectionName;
 use self::usage::Groups;
 use super::steady::Steady;
 use super::{CollectError, Collected, Collector, Content, Scope};
-use crate::hostroot::{HostRoot, read_small};
+use crate::hostroot::{HostRoot, read_single};
 use crate::redact::Redactor;
 use crate::settings::Settings;
 
@@ -95,9 +95,9 @@ impl HostLoad {
     }
 }
 
-/// A file of procfs.
+/// A file of procfs that is one record.
 fn text(proc: &Path, file: &str) -> Option<String> {
-    String::from_utf8(read_small(&proc.join(file), LIMIT).ok()?).ok()
+    String::from_utf8(read_single(&proc.join(file), LIMIT).ok()?).ok()
 }
 
 /// Hundredths of a number with two decimals.

@@ -2,7 +2,7 @@
 //! of the slices, one small file of each group, three more of a group that has used the processor since the last look.
 //! A service that does not run has no group.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(300);
 /// What was read of each group, by its directory.
 #[derive(Default)]
 pub struct Groups {
-    known: HashMap<String, Group>,
+    known: BTreeMap<String, Group>,
 }
 
 struct Group {
@@ -54,8 +54,9 @@ impl Groups {
     ) -> Result<Vec<UnitUsage>, String> {
         root.read(&format!("{ROOT}/cgroup.controllers"), LIMIT)
             .map_err(|error| format!("no control groups of version 2: {error}"))?;
+        let services = services(root)?;
         let mut before = std::mem::take(&mut self.known);
-        for (name, dir) in services(root)? {
+        for (name, dir) in services {
             let files = Files {
                 root,
                 dir: &dir,

@@ -136,6 +136,7 @@ fn summary(source: &Source, redactor: &Redactor, machine: &Machine) -> MachineSu
         system_uuid: printable(&word(&source.sys("class/dmi/id/product_uuid")), 64),
         os: printable(&system::short_os(&machine.os), 64),
         kernel: printable(&machine.kernel, 128),
+        architecture: None,
         cpus: machine.cpu.threads,
         memory_mib: machine.memory_bytes / 1024 / 1024,
     }

@@ -1,7 +1,7 @@
 //! What was read of a process and need not be read again. Pure.
 //!
 //! A thousand processes cost some ten thousand system calls when everything is read (`rows` is about their `stat`). A
-//! program changes by an exec, which the kernel tells; where it does not, the name is compared each minute, group and
+//! program changes by an exec, which the kernel tells; where it does not, the name is compared with each row, group and
 //! command line after one minute, then after two, then after four, for as long as they stay the same. What none of these
 //! tells (another user or directory, an executable that was replaced) shows when what was read is too old; of a process
 //! that is too young to be listed nothing is kept.

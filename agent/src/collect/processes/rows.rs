@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::events::News;
-use super::memory::{BELIEVED, FRESH};
+use super::memory::{BELIEVED, CHECKED, FRESH};
 use super::table::Stat;
 use crate::collect::census::Census;
 use crate::hostroot::{entries, read_record};
@@ -32,12 +32,22 @@ struct Row {
 impl Row {
     /// What was read now, where `before` was known.
     fn new(stat: Stat, read: Instant, before: Option<&Self>) -> Self {
-        let still = before.filter(|row| {
+        let same = before.filter(|row| {
             let then = &row.stat;
             (then.start, then.comm, then.ppid, then.cpu) == (stat.start, stat.comm, stat.ppid, stat.cpu)
         });
-        let still = still.map_or(0, |row| DOUBLED.min(row.still + 1));
+        let still = match same {
+            // Two looks in short order say little.
+            Some(row) if read.saturating_duration_since(row.read) < row.counts() => row.still,
+            Some(row) => DOUBLED.min(row.still + 1),
+            None => 0,
+        };
         Self { stat, read, still }
+    }
+
+    /// When it is to be read again though nothing else asks for a scan.
+    fn due(&self) -> Instant {
+        self.read + CHECKED * 2_u32.pow(self.still.into())
     }
 
     /// How long a scan that is made anyway does not read it again.
@@ -46,7 +56,7 @@ impl Row {
         if self.stat.kernel {
             BELIEVED
         } else {
-            FRESH * 2_u32.pow(self.still.into())
+            CHECKED * 2_u32.pow(self.still.into()) - FRESH
         }
     }
 }
@@ -66,7 +76,7 @@ impl Rows {
     /// When the row of a program is to be read again though nothing else asks for a scan.
     pub fn due(&self) -> Option<Instant> {
         let programs = self.settled.iter().filter(|row| !row.stat.kernel);
-        programs.map(|row| row.read + 2 * row.counts()).min()
+        programs.map(Row::due).min()
     }
 
     /// Whether `proc` lists the same processes as when it was read last. It is not listed while the kernel has counted
@@ -192,22 +202,45 @@ mod tests {
     fn a_process_that_stays_still_is_read_after_one_minute_two_and_four() {
         let mut planted = Planted::new();
         let mut read = Vec::new();
-        planted.name(0, &News::default(), true);
-        for second in 1..=1200 {
-            // Only a scan that is due is made.
-            let now = planted.begin + Duration::from_secs(second);
-            if planted.rows.due().unwrap() <= now {
-                planted.name(second, &News::default(), true);
-                read.push(second);
+        // The sockets that listen cause a scan each minute.
+        for minute in 0..20 {
+            planted.name(60 * minute, &News::default(), true);
+            let row = planted
+                .rows
+                .settled
+                .iter()
+                .find(|row| row.stat.pid == 100)
+                .unwrap();
+            if row.read == planted.begin + Duration::from_secs(60 * minute) {
+                read.push(minute);
             }
         }
-        assert_eq!(read, [60, 180, 420, 660, 900, 1140]);
-        planted.write(100, 1, "after");
-        assert_eq!(planted.name(1260, &News::default(), true), "after");
+        assert_eq!(read, [0, 1, 3, 7, 11, 15, 19]);
         assert_eq!(
             planted.rows.due(),
-            Some(planted.begin + Duration::from_secs(1320))
+            Some(planted.begin + Duration::from_secs(60 * 23))
         );
+        planted.write(100, 1, "after");
+        assert_eq!(planted.name(60 * 23, &News::default(), true), "after");
+        assert_eq!(
+            planted.rows.due(),
+            Some(planted.begin + Duration::from_secs(60 * 24))
+        );
+    }
+
+    #[test]
+    fn two_looks_in_short_order_do_not_make_a_process_still() {
+        let mut planted = Planted::new();
+        let missed = News {
+            missed: true,
+            ..News::default()
+        };
+        for second in 0..5 {
+            planted.name(second, &missed, true);
+        }
+        planted.write(100, 1, "after");
+        assert_eq!(planted.name(33, &News::default(), true), "before");
+        assert_eq!(planted.name(34, &News::default(), true), "after");
     }
 
     #[test]
@@ -316,7 +349,5 @@ mod tests {
             planted.rows.unchanged(planted.proc.path()).unwrap(),
             "it has come and gone"
         );
-        std::fs::remove_dir_all(of("100")).unwrap();
-        assert!(!planted.rows.unchanged(planted.proc.path()).unwrap());
     }
 }

@@ -24,7 +24,7 @@ use super::{MOST_BYTES, MainPids, Mains, TICKS};
 use crate::collect::accounts::Accounts;
 use crate::collect::steady::Steady;
 use crate::collect::{CollectError, Collected};
-use crate::hostroot::{HostRoot, ReadError, read_small};
+use crate::hostroot::{HostRoot, ReadError, read_single};
 use crate::redact::Redactor;
 use crate::settings::{Level, Settings};
 
@@ -211,6 +211,6 @@ pub fn age(uptime: u64, stat: &Stat) -> Duration {
 }
 
 fn owner(proc: &Path, pid: i32) -> Option<Owner> {
-    let bytes = read_small(&proc.join(pid.to_string()).join("cgroup"), 64 * 1024).ok()?;
+    let bytes = read_single(&proc.join(pid.to_string()).join("cgroup"), 64 * 1024).ok()?;
     Some(table::owner(&String::from_utf8_lossy(&bytes)))
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::collect::census::Census;
-use crate::hostroot::{HostRoot, read_small};
+use crate::hostroot::HostRoot;
 
 /// How long it is believed that none runs though other processes start.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -50,20 +50,15 @@ impl Runsv {
             return false;
         }
         let pids = root.pids().unwrap_or_default();
-        let is_settled = |pid: &i32| {
-            known
-                .as_ref()
-                .is_some_and(|known| known.settled.binary_search(pid).is_ok())
+        let (settled, others) = match &known {
+            Some(known) => (known.settled.as_slice(), known.others.as_slice()),
+            None => Default::default(),
         };
-        let mut asked = pids.iter().filter(|pid| !is_settled(pid));
-        if asked.any(|pid| is_runsv(root, *pid)) {
+        let mut asked = pids.iter().filter(|pid| settled.binary_search(pid).is_err());
+        if asked.any(|pid| root.is_called(*pid, b"runsv")) {
             return true;
         }
-        let twice = |pid: &i32| {
-            known
-                .as_ref()
-                .is_some_and(|known| known.others.binary_search(pid).is_ok())
-        };
+        let twice = |pid: &i32| others.binary_search(pid).is_ok();
         let settled = pids.iter().copied().filter(twice).collect();
         self.absence = Some(Absence {
             seen: now,
@@ -74,11 +69,6 @@ impl Runsv {
         });
         false
     }
-}
-
-fn is_runsv(root: &HostRoot, pid: i32) -> bool {
-    let name = read_small(&root.proc().join(format!("{pid}/comm")), 64);
-    name.is_ok_and(|name| name.trim_ascii_end() == b"runsv")
 }
 
 #[cfg(test)]

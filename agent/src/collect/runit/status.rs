@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use crate::collect::processes::Stat;
-use crate::hostroot::read_small;
+use crate::hostroot::read_single;
 
 /// What a service does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl Status {
 
 /// Whether a process is the child of a runsv.
 pub fn is_supervised(proc: &Path, pid: u32) -> bool {
-    let stat = |pid: i64| Stat::parse(&read_small(&proc.join(pid.to_string()).join("stat"), 64 * 1024).ok()?);
+    let stat =
+        |pid: i64| Stat::parse(&read_single(&proc.join(pid.to_string()).join("stat"), 64 * 1024).ok()?);
     let parent = stat(pid.into()).and_then(|child| stat(child.ppid.into()));
     parent.is_some_and(|parent| parent.comm.as_bytes() == b"runsv")
 }

@@ -253,6 +253,22 @@ fn pauses_grow_to_a_minute_and_differ_between_agents() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quiet_host_applies_everything_again_after_ten_minutes_also_between_heartbeats() {
+    let scene = begun_with(Server::new(), SelfTest::Require, &["--heartbeat=3600"]);
+    sleep(Duration::from_secs(60)).await;
+    scene.server.take_asked();
+    sleep(Duration::from_secs(500)).await;
+    assert!(scene.server.take_asked().len() <= 1, "one heartbeat at most");
+    sleep(Duration::from_secs(60)).await;
+    let again = scene.server.take_asked();
+    assert_eq!(
+        (heads(&again).len(), written(&again, PROCESSES)),
+        (1, 1),
+        "{again:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_host_writes_its_head_with_each_heartbeat_and_a_change_at_once() {
     let scene = begun_with(Server::new(), SelfTest::Require, &["--heartbeat=60"]);
     let loads = |percent| {

@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Habit {
     /// Beats from one head to the next while nothing but the load changes.
-    pub(super) quiet_beats: u32,
+    pub(super) beats_per_head: u32,
     /// Beats after which one unit of a host changes; 0 means never.
     pub(super) change_beats: u32,
 }
@@ -17,12 +17,12 @@ const BEAT: u32 = 10;
 impl Habit {
     /// A head every beat, as the chart has it.
     pub(super) const EACH_BEAT: Self = Self {
-        quiet_beats: 1,
+        beats_per_head: 1,
         change_beats: 0,
     };
     /// A head every two minutes, as the guide says for large fleets.
     pub(super) const SPARING: Self = Self {
-        quiet_beats: 12,
+        beats_per_head: 12,
         change_beats: 0,
     };
 
@@ -40,7 +40,7 @@ impl Habit {
             0 => "nothing changes".to_owned(),
             beats => format!("a unit changes every {beats} beats"),
         };
-        match self.quiet_beats {
+        match self.beats_per_head {
             1 => changes,
             beats => format!("{changes}, heartbeat {} s", beats * BEAT),
         }
@@ -48,7 +48,7 @@ impl Habit {
 
     /// The most that etcd's database may grow by, in bytes per host and beat, where a goal is set.
     pub(super) fn goal(self) -> Option<f64> {
-        match (self.quiet_beats, self.change_beats) {
+        match (self.beats_per_head, self.change_beats) {
             (1, _) => Some(4096.0),
             (_, 0) => Some(512.0),
             _ => None,

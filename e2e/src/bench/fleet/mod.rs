@@ -231,8 +231,8 @@ impl Fleet {
             &file,
             "--change-beats",
             &habit.change_beats.to_string(),
-            "--quiet-beats",
-            &habit.quiet_beats.to_string(),
+            "--beats-per-head",
+            &habit.beats_per_head.to_string(),
             "--per-second",
             &STARTS.to_string(),
         ];

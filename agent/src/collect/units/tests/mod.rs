@@ -50,7 +50,7 @@ impl Host {
             helper: HelperSlot::new(None, "/proc".into()),
             min_age: Duration::from_secs(30),
             interval: Duration::from_secs(10),
-            quiet_beats: 1,
+            beats_per_head: 1,
             opt_in: Default::default(),
         };
         let units = Units::new(&settings, Bus::over(connection), MainPids::default());
