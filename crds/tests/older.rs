@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use safetytwin_crds::canonical::canonical_json;
-use safetytwin_crds::hoststate::HostStateSpec;
+use safetytwin_crds::hoststate::{HostState, HostStateSpec};
 use safetytwin_crds::item::{AiItem, ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::{Encoding, decode_items, encode_parts};
 use serde::Serialize;
@@ -17,6 +17,7 @@ const CONTAINERS: &str = include_str!("fixtures/schema-1/containers.json");
 const PROCESSES: &str = include_str!("fixtures/schema-1/processes.json");
 const MACHINE: &str = include_str!("fixtures/schema-1/machine.json");
 const AI: &str = include_str!("fixtures/schema-1/ai.json");
+const HEAD: &str = include_str!("fixtures/schema-1/head.json");
 const OBSERVED: &str = include_str!("fixtures/schema-1/observed.json");
 
 /// All items, none refused.
@@ -98,4 +99,14 @@ fn the_head_of_an_older_and_of_a_newer_agent_is_read() {
         .unwrap()
         .push(json!({"name": "firmware", "shape": "unknown"}));
     assert_eq!(serde_json::from_value::<HostStateSpec>(newer).unwrap(), read);
+}
+
+/// Digests were whole, and the architecture was in the head.
+#[test]
+fn a_head_as_the_first_agents_wrote_it_is_read_whole() {
+    let head: HostState = serde_json::from_str(HEAD).unwrap();
+    assert_eq!(head.spec.machine.architecture.as_deref(), Some("x86_64"));
+    let digest = head.spec.sections[0].parts[0].digest.to_string();
+    assert_eq!(digest, "af1349b9f5f9a1a6a0404dea36dcc949");
+    assert_eq!(head.spec.sections[1].message.as_deref(), Some("no answer"));
 }

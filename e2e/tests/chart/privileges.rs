@@ -116,6 +116,18 @@ fn metrics_of_the_agent_are_off_unless_chosen() {
     assert!(on.contains("--metrics-address=127.0.0.1:9101"), "{on}");
 }
 
+#[test]
+fn a_heartbeat_is_the_agents_own_unless_one_is_chosen() {
+    let arguments = |settings: &[&str]| {
+        let objects = rendered(settings);
+        let agent = find(&objects, "DaemonSet", "agent").unwrap();
+        agent["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    assert!(!arguments(&[]).contains("heartbeat"));
+    let chosen = arguments(&["--set=agent.heartbeatSeconds=120"]);
+    assert!(chosen.contains("\"--heartbeat=120\""), "{chosen}");
+}
+
 /// The policy does not hold administrators; so an agent with an administrator's rights is not confined. It tries again
 /// for a minute.
 #[test]
