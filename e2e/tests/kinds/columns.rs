@@ -282,7 +282,15 @@ fn a_twin_of_two_lines_gets_every_default() {
 #[test]
 fn a_head_as_the_first_agents_wrote_it_is_taken() {
     let head = include_str!("../../../crds/tests/fixtures/schema-1/head.json");
-    let arguments = ["apply", "--server-side", "--dry-run=server", "-o", "json", "-f", "-"];
+    let arguments = [
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "-o",
+        "json",
+        "-f",
+        "-",
+    ];
     let taken: Value = serde_json::from_str(&kubectl(&arguments, head).unwrap()).unwrap();
     let written: Value = serde_json::from_str(head).unwrap();
     assert_eq!(taken["spec"], written["spec"]);
