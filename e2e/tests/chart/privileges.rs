@@ -94,13 +94,15 @@ fn the_agent_explains_every_privilege_that_the_chart_gives_and_no_other() {
     assert_eq!(given(&[MINIMAL]), explained("basic", false));
 }
 
+/// The arguments that the chart gives the agent, as JSON.
+fn arguments(settings: &[&str]) -> String {
+    let objects = rendered(settings);
+    let agent = find(&objects, "DaemonSet", "agent").unwrap();
+    agent["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+}
+
 #[test]
 fn an_agent_refuses_to_publish_unconfined_unless_the_policy_is_switched_off() {
-    let arguments = |settings: &[&str]| {
-        let objects = rendered(settings);
-        let agent = find(&objects, "DaemonSet", "agent").unwrap();
-        agent["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
-    };
     assert!(arguments(&[]).contains("--admission-self-test=require"));
     assert!(arguments(&["--set=agent.admission.enabled=false"]).contains("--admission-self-test=warn"));
 }
@@ -118,11 +120,6 @@ fn metrics_of_the_agent_are_off_unless_chosen() {
 
 #[test]
 fn a_heartbeat_is_the_agents_own_unless_one_is_chosen() {
-    let arguments = |settings: &[&str]| {
-        let objects = rendered(settings);
-        let agent = find(&objects, "DaemonSet", "agent").unwrap();
-        agent["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
-    };
     assert!(!arguments(&[]).contains("heartbeat"));
     let chosen = arguments(&["--set=agent.heartbeatSeconds=120"]);
     assert!(chosen.contains("\"--heartbeat=120\""), "{chosen}");

@@ -47,7 +47,11 @@ impl Row {
 
     /// When it is to be read again though nothing else asks for a scan.
     fn due(&self) -> Instant {
-        self.read + CHECKED * 2_u32.pow(self.still.into())
+        self.read + self.rests()
+    }
+
+    fn rests(&self) -> Duration {
+        CHECKED * 2_u32.pow(self.still.into())
     }
 
     /// How long a scan that is made anyway does not read it again.
@@ -56,7 +60,7 @@ impl Row {
         if self.stat.kernel {
             BELIEVED
         } else {
-            CHECKED * 2_u32.pow(self.still.into()) - FRESH
+            self.rests() - FRESH
         }
     }
 }
