@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
-use safetytwin_crds::condition::{Verdict, types};
-use safetytwin_crds::names::{AGENT_MANAGER, CONTROLLER_MANAGER, printable};
+use safetytwin_crds::condition::{ConditionStatus, Verdict, types};
+use safetytwin_crds::names::{CONTROLLER_MANAGER, printable};
 use safetytwin_crds::section::{Slot, object_name};
 use safetytwin_crds::{Conditions as _, HostSection, HostState, HostStateStatus};
 
@@ -30,12 +30,13 @@ const MAX_TWINS: usize = 100;
 pub async fn reconcile(host: Arc<HostState>, ctx: Arc<Context>) -> Result<Action, Error> {
     let now = ctx.clock.now();
     let twins = twins_of(&ctx, &host.name_any()).await?;
-    let quiet_since = last_beat(&ctx, &host, now);
-    let quiet = now.duration_since(quiet_since);
-    if twins.is_empty() && quiet > RETAIN {
+    let limit = patience(host.spec.interval_seconds);
+    let is_known = ctx.memory.knows_host(&host.uid().unwrap_or_default());
+    let quiet = now.duration_since(last_beat(&ctx, &host, now, limit));
+    // A host that is met anew may have come back while nobody looked.
+    if is_known && twins.is_empty() && quiet > RETAIN {
         return forget(&ctx, &host).await;
     }
-    let limit = patience(host.spec.interval_seconds);
     let mut status = host.status.clone().unwrap_or_default();
     status.twins = twins;
     status
@@ -73,31 +74,30 @@ fn freshness(host: &HostState, quiet: SignedDuration, limit: Duration) -> Verdic
     }
 }
 
-/// When the newest head was first seen. Right after the start that is when the API server stored it.
-fn last_beat(ctx: &Context, host: &HostState, now: Timestamp) -> Timestamp {
+/// When the newest head was first seen. At the first look since the start that is now, unless the host had been found
+/// silent: then it is as long ago as makes it so.
+fn last_beat(ctx: &Context, host: &HostState, now: Timestamp, limit: Duration) -> Timestamp {
     let uid = host.uid().unwrap_or_default();
-    let seen = if ctx.memory.knows_host(&uid) {
-        now
-    } else {
-        stored(host).unwrap_or(now)
+    let silent_since = match ctx.memory.knows_host(&uid) {
+        true => None,
+        false => found_silent(host).and_then(|found| found.checked_sub(limit).ok()),
     };
     let head = Beat {
         boot_id: host.spec.boot_id.clone(),
         sequence: host.spec.sequence,
-        seen,
+        seen: silent_since.unwrap_or(now),
     };
     ctx.memory.beat(&uid, head).seen
 }
 
-/// When the agent's last write was stored, by the API server's clock.
-fn stored(host: &HostState) -> Option<Timestamp> {
-    let written = host
-        .managed_fields()
-        .iter()
-        .filter(|f| f.manager.as_deref() == Some(AGENT_MANAGER) && f.subresource.is_none())
-        .filter_map(|f| f.time.as_ref().map(|t| t.0))
-        .max();
-    written.or_else(|| host.creation_timestamp().map(|t| t.0))
+/// When the host was found silent, if its status says that it is.
+fn found_silent(host: &HostState) -> Option<Timestamp> {
+    let status = host.status.as_ref()?;
+    let fresh = status.conditions.find(types::FRESH)?;
+    match fresh.status {
+        ConditionStatus::False => fresh.last_transition_time.parse().ok(),
+        ConditionStatus::True | ConditionStatus::Unknown => None,
+    }
 }
 
 async fn twins_of(ctx: &Context, host: &str) -> Result<Vec<String>, Error> {
@@ -121,17 +121,24 @@ fn request_resend(ctx: &Context, host: &HostState, status: &mut HostStateStatus)
     }
 }
 
-/// Server-side apply without a precondition: the agent rewrites the object every beat.
+/// A merge patch, whose lists replace those that are there, without a resource version: the agent rewrites the object
+/// every beat. It leaves the object without managed fields, as the agent does.
 async fn write(ctx: &Context, host: &HostState, status: HostStateStatus) -> Result<(), Error> {
     let hosts: Api<HostState> = Api::all(ctx.client.clone());
+    let HostStateStatus {
+        conditions,
+        resend_request,
+        twins,
+    } = status;
     let body = serde_json::json!({
-        "apiVersion": "safetytwin.com/v1alpha1",
-        "kind": "HostState",
-        "metadata": {"name": host.name_any(), "uid": host.uid()},
-        "status": status,
+        "metadata": {"uid": host.uid()},
+        "status": {"conditions": conditions, "resendRequest": resend_request, "twins": twins},
     });
-    let params = PatchParams::apply(CONTROLLER_MANAGER).force();
-    let patch = Patch::Apply(&body);
+    let params = PatchParams {
+        field_manager: Some(CONTROLLER_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(&body);
     api::within(
         "write the host's status",
         hosts.patch_status(&host.name_any(), &params, &patch),

@@ -1,14 +1,17 @@
-//! The three requests that the agent ever makes: an empty merge patch that answers with the head,
-//! and server-side apply of head and sections. Each has a deadline.
+//! The three requests that the agent ever makes: an empty merge patch that answers with the head, and a JSON patch that
+//! puts a head or a section in the place of the last, or creates it. Each has a deadline.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
-use kube::{Client, Config, Resource};
+use kube::{Client, Config, Resource, ResourceExt as _};
 use safetytwin_crds::names::AGENT_MANAGER;
 use safetytwin_crds::{HostSection, HostSectionSpec, HostState, HostStateSpec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::brake::Brake;
@@ -102,25 +105,16 @@ impl ClusterApi {
         }
     }
 
-    /// Applies the head and answers with it, status included.
-    pub async fn apply_head(&self, spec: &HostStateSpec) -> Result<HostState, ApiError> {
-        let host = spec.host.as_str();
-        let body = json!({
-            "apiVersion": HostState::api_version(&()), "kind": HostState::kind(&()),
-            "metadata": {"name": host}, "spec": spec,
-        });
-        let what = format!("apply HostState {host}");
-        within(what, self.heads.patch(host, &apply(), &Patch::Apply(body))).await
+    /// Writes the head, made when there is none, and answers with it, status included.
+    pub async fn put_head(&self, spec: &HostStateSpec) -> Result<HostState, ApiError> {
+        let head = HostState::new(spec.host.as_str(), spec.clone());
+        put(&self.heads, &head, &head.spec).await
     }
 
-    /// Applies one section.
-    pub async fn apply_section(&self, name: &str, spec: &HostSectionSpec) -> Result<(), ApiError> {
-        let body = json!({
-            "apiVersion": HostSection::api_version(&()), "kind": HostSection::kind(&()),
-            "metadata": {"name": name}, "spec": spec,
-        });
-        let what = format!("apply HostSection {name}");
-        within(what, self.sections.patch(name, &apply(), &Patch::Apply(body))).await?;
+    /// Writes one section, made when there is none.
+    pub async fn put_section(&self, name: &str, spec: HostSectionSpec) -> Result<(), ApiError> {
+        let section = HostSection::new(name, spec);
+        put(&self.sections, &section, &section.spec).await?;
         Ok(())
     }
 
@@ -130,17 +124,15 @@ impl ClusterApi {
         spec: &HostStateSpec,
         foreign: &str,
     ) -> Result<bool, ApiError> {
-        let mut body = json!({
-            "apiVersion": HostState::api_version(&()), "kind": HostState::kind(&()),
-            "metadata": {"name": foreign}, "spec": spec,
-        });
-        if let Some(host) = body.pointer_mut("/spec/host") {
-            *host = json!(foreign);
-        }
-        let mut params = apply();
-        params.dry_run = true;
         let what = "try a foreign HostState".to_owned();
-        match within(what, self.heads.patch(foreign, &params, &Patch::Apply(body))).await {
+        let mut spec = spec.clone();
+        spec.host = made(&what, json!(foreign))?;
+        let params = PostParams {
+            dry_run: true,
+            ..post()
+        };
+        let head = HostState::new(foreign, spec);
+        match within(what, self.heads.create(&params, &head)).await {
             Ok(_) => Ok(false),
             Err(error) if error.is_denial() => Ok(true),
             Err(error) => Err(error),
@@ -148,8 +140,47 @@ impl ClusterApi {
     }
 }
 
-fn apply() -> PatchParams {
-    PatchParams::apply(AGENT_MANAGER).force()
+/// Replaces the spec of what `object` names, or makes it, and answers with what is stored. Writing what is there already
+/// costs the store nothing.
+///
+/// The patch clears `metadata.managedFields`, and the API server keeps none from then on for writers that do not apply:
+/// of a head they would be a sixth, written every beat, and they tell nobody anything, because the admission policy
+/// leaves one writer for spec, and the status subresource another.
+/// (kubernetes.io/docs/reference/using-api/server-side-apply, "Clearing managedFields")
+async fn put<K, S>(api: &Api<K>, object: &K, spec: &S) -> Result<K, ApiError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    S: Serialize,
+{
+    let name = object.name_any();
+    let what = format!("write {} {name}", K::kind(&()));
+    let operations = json!([
+        {"op": "add", "path": "/spec", "value": spec},
+        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
+    ]);
+    let patch = Patch::Json::<()>(made(&what, operations)?);
+    let params = PatchParams {
+        field_manager: Some(AGENT_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    match within(what.clone(), api.patch(&name, &params, &patch)).await {
+        Err(error) if error.code() == 404 => within(what, api.create(&post(), object)).await,
+        answer => answer,
+    }
+}
+
+fn made<T: DeserializeOwned>(what: &str, value: serde_json::Value) -> Result<T, ApiError> {
+    serde_json::from_value(value).map_err(|source| ApiError::Request {
+        what: what.to_owned(),
+        source: Box::new(kube::Error::SerdeError(source)),
+    })
+}
+
+fn post() -> PostParams {
+    PostParams {
+        field_manager: Some(AGENT_MANAGER.into()),
+        ..PostParams::default()
+    }
 }
 
 async fn within<T>(what: String, request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {

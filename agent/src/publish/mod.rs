@@ -256,7 +256,7 @@ impl Publisher {
         // Until there is an answer, whether the head was written is not known.
         self.learned = false;
         self.told = None;
-        let written = self.api.apply_head(&spec).await?;
+        let written = self.api.put_head(&spec).await?;
         self.learned = true;
         self.ledger.committed(&written.spec);
         self.told = Some(head::still(spec));
@@ -292,7 +292,7 @@ impl Publisher {
                 data,
             };
             let name = object_name(host.as_str(), section.name, number, place.slot);
-            self.api.apply_section(&name, &spec).await?;
+            self.api.put_section(&name, spec).await?;
             self.ledger.wrote(slot, part.digest);
             self.counts.parts.inc();
         }

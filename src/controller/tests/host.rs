@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use safetytwin_crds::hoststate::{PartRef, Section};
 use safetytwin_crds::item::UnitItem;
-use safetytwin_crds::names::AGENT_MANAGER;
 use safetytwin_crds::section::{
     Encoding, Part as Content, SectionName, SectionState, Slot, encode_parts, object_name,
 };
@@ -92,7 +91,7 @@ fn write_section(server: &Server, section: SectionName, slot: Slot, part: &Conte
         encoding: Encoding::ZstdBase64,
         data: part.data(Encoding::ZstdBase64).unwrap(),
     };
-    apply(server, &name, HostSection::new(&name, spec));
+    put(server, &name, HostSection::new(&name, spec));
 }
 
 fn write_head(server: &Server, time: &Time, before: Option<HostState>, sections: Option<Vec<Section>>) {
@@ -110,17 +109,10 @@ fn write_head(server: &Server, time: &Time, before: Option<HostState>, sections:
         "sections": sections.unwrap_or_else(|| old.map(|s| s.sections).unwrap_or_default()),
     }))
     .unwrap();
-    let mut head = HostState::new(HOST, spec);
-    head.metadata.managed_fields = Some(vec![
-        serde_json::from_value(json!({
-            "manager": AGENT_MANAGER, "operation": "Apply", "time": format!("{now:.0}"),
-        }))
-        .unwrap(),
-    ]);
-    apply(server, HOST, head);
+    put(server, HOST, HostState::new(HOST, spec));
 }
 
-fn apply<K: kube::Resource<DynamicType = ()> + serde::Serialize>(server: &Server, name: &str, object: K) {
+fn put<K: kube::Resource<DynamicType = ()> + serde::Serialize>(server: &Server, name: &str, object: K) {
     let key = Kind::known::<K>().key("", name);
     let body = serde_json::to_value(&object).unwrap();
     server.act(|store, now| match store.find(&key) {
@@ -128,7 +120,6 @@ fn apply<K: kube::Resource<DynamicType = ()> + serde::Serialize>(server: &Server
         Some(old) => {
             let mut new = old.clone();
             new["spec"] = body["spec"].clone();
-            new["metadata"]["managedFields"] = body["metadata"]["managedFields"].clone();
             store.change(&key, Part::Main, new)
         }
     });

@@ -10,6 +10,7 @@ use super::script::Step;
 use super::world::{NAMESPACE, TWIN, World};
 use crate::plan::samples::service;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -19,6 +20,15 @@ fn condition(world: &World, name: &str) -> (String, String) {
     let one = all.iter().find(|c| c["type"] == name).unwrap();
     let text = |field: &str| one[field].as_str().unwrap().to_owned();
     (text("status"), text("reason"))
+}
+
+/// Status of the host's own condition.
+fn fresh(world: &World) -> String {
+    let head = world.server.read::<HostState>("", HOST).unwrap();
+    head["status"]["conditions"][0]["status"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn said(status: &str, reason: &str) -> (String, String) {
@@ -68,8 +78,9 @@ fn the_state_of_a_host_without_twins_goes_seven_days_after_its_last_beat() {
     world.host_runs(&[service("db.service")]);
     world.settle();
     world.is_host_silent = true;
+    world.run_for(MINUTE);
     world.time.pass(7 * DAY - HOUR);
-    world.run_for(Duration::from_secs(60));
+    world.run_for(MINUTE);
     assert_eq!(hosts(&world), (1, 3));
     // Within one process, by its own clock.
     world.run_for(2 * HOUR);
@@ -77,9 +88,26 @@ fn the_state_of_a_host_without_twins_goes_seven_days_after_its_last_beat() {
 }
 
 #[test]
+fn a_silent_host_stays_stale_when_the_controller_starts_again_and_one_that_came_back_meanwhile_is_kept() {
+    let mut world = following();
+    world.is_host_silent = true;
+    world.run_for(MINUTE);
+    assert_eq!(fresh(&world), "False");
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(fresh(&world), "False");
+    world.server.delete::<DigitalTwin>(NAMESPACE, TWIN);
+    world.run_for(MINUTE);
+    world.time.pass(8 * DAY);
+    world.is_host_silent = false;
+    world.run_for(MINUTE);
+    assert_eq!((fresh(&world).as_str(), hosts(&world)), ("True", (1, 3)));
+}
+
+#[test]
 fn the_state_of_a_silent_host_stays_while_a_twin_refers_to_it() {
     let mut world = following();
     world.is_host_silent = true;
+    world.run_for(MINUTE);
     world.time.pass(30 * DAY);
     world.run_for(HOUR);
     assert_eq!(hosts(&world), (1, 3));

@@ -85,17 +85,19 @@ fn runs(board: &Board, argument: &str) {
     board.post("processes", Some(SectionName::Processes), Ok(collected));
 }
 
-fn heads(asked: &[Asked]) -> Vec<&Asked> {
-    let heads = asked
+fn stored(asked: &[Asked]) -> impl Iterator<Item = &Asked> {
+    asked
         .iter()
-        .filter(|a| a.is_write && a.object == HEAD && a.code == 200);
-    heads.collect()
+        .filter(|a| a.is_write && (200..300).contains(&a.code))
+}
+
+fn heads(asked: &[Asked]) -> Vec<&Asked> {
+    stored(asked).filter(|a| a.object == HEAD).collect()
 }
 
 /// How many sections were written, of those whose names begin so.
 fn written(asked: &[Asked], begin: &str) -> usize {
-    let all = asked.iter().filter(|a| a.is_write && a.code == 200);
-    all.filter(|a| a.object.starts_with(begin)).count()
+    stored(asked).filter(|a| a.object.starts_with(begin)).count()
 }
 
 /// Five minutes of a bad day, during which the host changes every 7 s; answers with the requests of the time after.

@@ -1,10 +1,11 @@
-//! An API server as far as an agent knows one: empty merge patches, server-side apply, dry runs, and bad days.
+//! An API server as far as an agent knows one: empty merge patches, JSON patches, creation, dry runs, and bad days.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::http::{Method, Request, Response};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, Request, Response, request};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -97,15 +98,9 @@ impl Server {
             let server = server.clone();
             async move {
                 let (head, body) = request.into_parts();
-                let body = body.collect_bytes().await?;
-                assert_eq!(head.method, Method::PATCH, "an agent patches only");
-                let object = head
-                    .uri
-                    .path()
-                    .trim_start_matches("/apis/safetytwin.com/v1alpha1/");
-                let dry_run = head.uri.query().unwrap_or_default().contains("dryRun=All");
-                let answer = server.answer(object, dry_run, &serde_json::from_slice(&body).unwrap());
-                match answer {
+                let body = serde_json::from_slice(&body.collect_bytes().await?).unwrap();
+                let (object, asks) = read(&head, body);
+                match server.answer(&object, asks) {
                     Some(answer) => Ok::<_, kube::Error>(answer),
                     None => std::future::pending().await,
                 }
@@ -115,11 +110,11 @@ impl Server {
         (ClusterApi::new(client), brake)
     }
 
-    fn answer(&self, object: &str, dry_run: bool, body: &Value) -> Option<Response<Body>> {
+    fn answer(&self, object: &str, asks: Asks) -> Option<Response<Body>> {
         let mut state = self.0.lock().unwrap();
-        let is_write = !dry_run && *body != json!({});
+        let is_write = matches!(asks, Asks::Replace(_) | Asks::Create { dry_run: false, .. });
         let (code, answer) = match state.mood {
-            Mood::Fine => state.act(object, dry_run, is_write, body),
+            Mood::Fine => state.act(object, asks),
             Mood::Answers(code, _) => (code, json!("too many requests, please try again later")),
             Mood::Silent => (0, Value::Null),
         };
@@ -144,34 +139,73 @@ impl Server {
 }
 
 impl State {
-    fn act(&mut self, object: &str, dry_run: bool, is_write: bool, body: &Value) -> (u16, Value) {
-        if dry_run && self.confines {
-            let message = "ValidatingAdmissionPolicy 'safetytwin-agent' denied request";
-            return (
+    fn act(&mut self, object: &str, asks: Asks) -> (u16, Value) {
+        let stored = self.objects.get_mut(object);
+        match (asks, stored) {
+            (Asks::Create { dry_run: true, .. }, _) if self.confines => refusal(
                 422,
-                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
-                "reason": "Invalid", "code": 422}),
-            );
-        }
-        if is_write {
-            let made = &mut self.made;
-            let stored = self.objects.entry(object.to_owned()).or_insert_with(|| {
-                *made += 1;
-                let mut new = body.clone();
-                new["metadata"]["uid"] = json!(format!("uid-{made}"));
-                new
-            });
-            stored["spec"] = body["spec"].clone();
-            return (200, stored.clone());
-        }
-        match self.objects.get(object) {
-            Some(stored) => (200, stored.clone()),
-            None if dry_run => (201, body.clone()),
-            None => (
-                404,
-                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not found",
-                "reason": "NotFound", "code": 404}),
+                "Invalid",
+                "ValidatingAdmissionPolicy 'safetytwin-agent' denied request",
             ),
+            (Asks::Create { .. }, Some(_)) => refusal(409, "AlreadyExists", "already exists"),
+            (Asks::Create { new, dry_run: true }, None) => (201, new),
+            (Asks::Create { mut new, .. }, None) => {
+                self.made += 1;
+                new["metadata"]["uid"] = json!(format!("uid-{}", self.made));
+                self.objects.insert(object.to_owned(), new.clone());
+                (201, new)
+            }
+            (Asks::Nothing | Asks::Replace(_), None) => refusal(404, "NotFound", "not found"),
+            (Asks::Nothing, Some(stored)) => (200, stored.clone()),
+            (Asks::Replace(spec), Some(stored)) => {
+                stored["spec"] = spec;
+                (200, stored.clone())
+            }
         }
     }
+}
+
+/// A request of an agent.
+enum Asks {
+    /// An empty merge patch.
+    Nothing,
+    /// Another spec, and no record of who wrote it.
+    Replace(Value),
+    /// A new object.
+    Create { new: Value, dry_run: bool },
+}
+
+/// What is asked, and of which object: "hoststates/web-01".
+fn read(head: &request::Parts, body: Value) -> (String, Asks) {
+    let path = head
+        .uri
+        .path()
+        .trim_start_matches("/apis/safetytwin.com/v1alpha1/");
+    let form = head.headers.get(CONTENT_TYPE).unwrap().to_str().unwrap();
+    match (&head.method, form) {
+        (&Method::POST, "application/json") => {
+            let object = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+            let dry_run = head.uri.query().unwrap_or_default().contains("dryRun=All");
+            (object, Asks::Create { new: body, dry_run })
+        }
+        (&Method::PATCH, "application/json-patch+json") => {
+            let spec = body[0]["value"].clone();
+            let whole = json!([
+                {"op": "add", "path": "/spec", "value": &spec},
+                {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
+            ]);
+            assert_eq!(body, whole);
+            (path.to_owned(), Asks::Replace(spec))
+        }
+        (&Method::PATCH, "application/merge-patch+json") if body == json!({}) => {
+            (path.to_owned(), Asks::Nothing)
+        }
+        (method, form) => panic!("an agent does not ask so: {method} {form} {body}"),
+    }
+}
+
+fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+        "reason": reason, "code": code});
+    (code, body)
 }
