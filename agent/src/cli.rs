@@ -85,6 +85,10 @@ pub struct Cli {
     /// File with the token to present, read again when it changes.
     #[arg(long)]
     pub token_file: Option<PathBuf>,
+    /// Namespace of the hosts' accounts: the agent of a node takes a token of its host's account there, and the token that
+    /// it begins with makes the HostState only [default: the token that it begins with is the host's own].
+    #[arg(long, value_name = "NAME", env = "TWIN_AGENT_ACCOUNTS")]
+    pub accounts: Option<String>,
     /// What to do when the cluster lets this agent write another host's objects.
     #[arg(long, value_enum, default_value = "require")]
     pub admission_self_test: SelfTest,

@@ -20,6 +20,7 @@ pub mod privileges;
 pub mod publish;
 pub mod redact;
 pub mod settings;
+pub mod token;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

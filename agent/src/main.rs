@@ -17,6 +17,7 @@ use safetytwin_agent::enroll::{self, renew};
 use safetytwin_agent::metrics::{self, Counts, Metrics};
 use safetytwin_agent::publish::Publisher;
 use safetytwin_agent::publish::api::{self, ClusterApi};
+use safetytwin_agent::publish::door::{Door, Held};
 use safetytwin_agent::settings::{Level, Settings};
 use safetytwin_agent::{once, privileges};
 use safetytwin_crds::hoststate::Source;
@@ -131,14 +132,25 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     choose_cryptography()?;
     let config = config(cli.kubeconfig.as_deref(), cli.token_file.as_deref()).await?;
     let token_file = config.auth_info.token_file.clone();
-    let (client, brake) = api::client(config).context("failed to make a client of the cluster")?;
+    let (client, brake) =
+        api::client(config.clone()).context("failed to make a client of the cluster")?;
+    let cluster = match (&cli.accounts, settings.source) {
+        (Some(accounts), Source::Node) => {
+            let held = Held::default();
+            let own = api::client_holding(config, &brake, &held)
+                .context("failed to make a client of the cluster")?;
+            let door = Door::new(client.clone(), accounts, settings.host.clone(), held);
+            ClusterApi::new(own, Some(door))
+        }
+        _ => ClusterApi::new(client.clone(), None),
+    };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let board = Board::new(settings.redactor.clone());
     let meters = collect(&settings, &board).context("failed to start the collectors")?;
     let watchdog = Watchdog::new(&meters, board.clone());
     if let (Source::Enrolled, Some(path)) = (settings.source, token_file) {
-        tokio::spawn(renew::run(client.clone(), path.into()));
+        tokio::spawn(renew::run(client, path.into()));
     }
     let counts = Counts::default();
     if let Some(address) = cli.metrics_address {
@@ -149,7 +161,7 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     let publisher = Publisher::new(
         settings,
         board,
-        (ClusterApi::new(client), brake),
+        (cluster, brake),
         cli.admission_self_test,
         counts,
     );

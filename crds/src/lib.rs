@@ -10,6 +10,7 @@
 // Several printer columns of one kind share members such as `priority = 1`.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod access;
 pub mod canonical;
 pub mod condition;
 pub mod digest;

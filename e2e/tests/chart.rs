@@ -11,6 +11,8 @@ mod enrolled;
 mod matrix;
 #[path = "chart/privileges.rs"]
 mod privileges;
+#[path = "chart/reading.rs"]
+mod reading;
 #[path = "chart/sections.rs"]
 mod sections;
 
@@ -137,11 +139,12 @@ fn a_misspelt_value_is_refused_by_name() {
 }
 
 #[test]
-fn the_agent_may_create_and_patch_its_kinds_and_nothing_else() {
-    for resource in ["hoststates.safetytwin.com", "hostsections.safetytwin.com"] {
-        assert_eq!(verbs("agent", resource, ""), ["create", "patch"], "{resource}");
-    }
+fn an_agent_begins_with_the_right_to_make_its_host_and_to_take_its_token_and_no_other() {
+    assert_eq!(verbs("agent", "hoststates.safetytwin.com", ""), ["create"]);
+    assert_eq!(verbs("agent", "serviceaccounts/token", "safetytwin-hosts"), ["create"]);
     for resource in [
+        "serviceaccounts/token",
+        "hostsections.safetytwin.com",
         "secrets",
         "pods",
         "nodes",
@@ -170,8 +173,11 @@ fn the_controller_reads_secrets_by_name_and_only_in_its_own_namespace() {
     }
     assert_eq!(
         verbs("controller", "hostsections.safetytwin.com", ""),
-        ["get", "delete"]
+        ["get", "patch", "delete"]
     );
+    for resource in ["clusterroles", "clusterrolebindings"] {
+        assert_eq!(verbs("controller", resource, ""), ["create", "patch"]);
+    }
 }
 
 #[test]
@@ -255,7 +261,7 @@ fn an_uninstall_keeps_the_kinds() {
         CHART,
         "-n=default",
         REPOSITORY,
-        "--set=crds.install=false",
+        "--set=crds.install=false,accounts.namespace=second-hosts",
     ];
     let output = helm(&arguments);
     assert!(output.status.success(), "{}", said(&output));

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use safetytwin_crds::access;
+
 use super::client::Cluster;
 use crate::controller::run::{Ports, Settings, run as run_controller};
 
@@ -21,6 +23,9 @@ pub struct Args {
     /// Reconciles at the same time, per kind.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
+    /// Namespace of the hosts' accounts: each may write its own host's objects.
+    #[arg(long, value_name = "NAME", default_value = access::ACCOUNTS)]
+    accounts: String,
     /// Act without a lease. For tests: two controllers would fight.
     #[arg(long)]
     no_leader_election: bool,
@@ -35,6 +40,7 @@ pub async fn run(args: Args, cluster: Cluster) -> anyhow::Result<()> {
     let (client, namespace) = cluster.connect().await?;
     let settings = Settings {
         namespace,
+        accounts: args.accounts,
         metrics_address: args.metrics_addr,
         concurrency: args.concurrency,
         elect: !args.no_leader_election,

@@ -14,7 +14,8 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, Config};
+use kube::{Client, Config, ResourceExt as _};
+use safetytwin_crds::access;
 use safetytwin_crds::names::HostName;
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// Namespace of the hosts' accounts.
-    #[arg(long, value_name = "NAME", default_value = "safetytwin-hosts")]
+    #[arg(long, value_name = "NAME", default_value = access::ACCOUNTS)]
     accounts: String,
     /// How long the invitation is valid.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(10..=1440))]
@@ -101,9 +102,11 @@ fn is_this_machine_only(url: &str) -> bool {
 /// The account, and its right to renew its own token.
 async fn make_account(client: &Client, args: &Args, host: &HostName) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    if namespaces.get_opt(&args.accounts).await?.is_none() {
+    let namespace = namespaces.get_opt(&args.accounts).await?;
+    let allowed = namespace.as_ref().and_then(|n| n.labels().get(access::ENROLLED));
+    if allowed.map(String::as_str) != Some("true") {
         bail!(
-            "namespace {} does not exist: upgrade the chart with --set enrolled.enabled=true, or give --accounts",
+            "namespace {} is none of enrolled hosts: upgrade the chart with --set enrolled.enabled=true, or give --accounts",
             args.accounts
         );
     }

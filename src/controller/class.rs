@@ -219,6 +219,7 @@ mod tests {
         });
         let settings = Settings {
             namespace: "safetytwin".into(),
+            accounts: safetytwin_crds::access::ACCOUNTS.into(),
             metrics_address: None,
             concurrency: 1,
             elect: false,

@@ -43,6 +43,8 @@ pub struct Context {
     pub client: Client,
     /// The controller's own namespace: keys, credentials, lease.
     pub namespace: String,
+    /// The namespace of the hosts' accounts.
+    pub accounts: String,
     /// Hypervisors.
     pub hypervisors: Arc<dyn Hypervisor>,
     /// Doors to guests.
@@ -81,8 +83,12 @@ struct Remembered {
     doors: HashMap<String, Arc<dyn GuestDoor>>,
     /// What of its host a twin last saw, by twin UID.
     seen: HashMap<String, Digest>,
+    /// When a host was met, by host UID.
+    met: HashMap<String, Timestamp>,
     /// Last beat of a host by our clock, by host UID.
     beats: HashMap<String, Beat>,
+    /// Hosts whose accounts have their rights, by host UID.
+    access: HashSet<String>,
     /// Hosts whose sections are to be written again, by name.
     resend: HashSet<String>,
     /// When a twin's guest was last looked at in full, by twin UID.
@@ -174,7 +180,12 @@ impl Memory {
         }
     }
 
-    /// Whether a host was seen since this process began.
+    /// When this process met a host: now, if it never did.
+    pub fn met(&self, host_uid: &str, now: Timestamp) -> Timestamp {
+        *self.inner().met.entry(host_uid.to_owned()).or_insert(now)
+    }
+
+    /// Whether a beat of a host was seen since this process began.
     pub fn knows_host(&self, host_uid: &str) -> bool {
         self.inner().beats.contains_key(host_uid)
     }
@@ -329,9 +340,22 @@ impl Memory {
         self.inner().credentials.remove(class);
     }
 
+    /// Whether this process gave a host's account its rights.
+    pub fn has_access(&self, host_uid: &str) -> bool {
+        self.inner().access.contains(host_uid)
+    }
+
+    /// Remembers that it did; answers whether that is new.
+    pub fn gave_access(&self, host_uid: &str) -> bool {
+        self.inner().access.insert(host_uid.to_owned())
+    }
+
     /// Forgets a host that is gone.
     pub fn forget_host(&self, host_uid: &str) {
-        self.inner().beats.remove(host_uid);
+        let mut inner = self.inner();
+        inner.met.remove(host_uid);
+        inner.beats.remove(host_uid);
+        inner.access.remove(host_uid);
     }
 }
 

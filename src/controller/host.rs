@@ -15,6 +15,7 @@ use safetytwin_crds::names::{CONTROLLER_MANAGER, printable};
 use safetytwin_crds::section::{Slot, object_name};
 use safetytwin_crds::{Conditions as _, HostSection, HostState, HostStateStatus};
 
+use super::access;
 use super::api;
 use super::context::{Beat, Context, full_name};
 use super::error::Error;
@@ -31,10 +32,11 @@ pub async fn reconcile(host: Arc<HostState>, ctx: Arc<Context>) -> Result<Action
     let now = ctx.clock.now();
     let twins = twins_of(&ctx, &host.name_any()).await?;
     let limit = patience(host.spec.interval_seconds);
-    let is_known = ctx.memory.knows_host(&host.uid().unwrap_or_default());
     let quiet = now.duration_since(last_beat(&ctx, &host, now, limit));
-    // A host that is met anew may have come back while nobody looked.
-    if is_known && twins.is_empty() && quiet > RETAIN {
+    // A host may have come back while nobody looked: it has its time to beat.
+    let met = ctx.memory.met(&host.uid().unwrap_or_default(), now);
+    let may_go = now.duration_since(met).unsigned_abs() > limit;
+    if may_go && twins.is_empty() && quiet > RETAIN {
         return forget(&ctx, &host).await;
     }
     let mut status = host.status.clone().unwrap_or_default();
@@ -46,6 +48,7 @@ pub async fn reconcile(host: Arc<HostState>, ctx: Arc<Context>) -> Result<Action
     if host.status.as_ref() != Some(&status) {
         write(&ctx, &host, status).await?;
     }
+    access::grant(&ctx, &host, quiet.unsigned_abs() > limit).await?;
     let left = limit.saturating_sub(quiet.unsigned_abs());
     Ok(Action::requeue(if left.is_zero() {
         super::backoff::resync()

@@ -8,6 +8,7 @@
 //! proves before each effect that it still leads. Ports are injected ([`ports`]): the whole
 //! controller runs on fakes.
 
+pub mod access;
 pub mod api;
 pub mod backends;
 pub mod backoff;

@@ -35,6 +35,8 @@ const LAST_STEP: std::time::Duration = std::time::Duration::from_secs(180);
 pub struct Settings {
     /// The controller's own namespace.
     pub namespace: String,
+    /// The namespace of the hosts' accounts.
+    pub accounts: String,
     /// Address of health and metrics; none: not served.
     pub metrics_address: Option<SocketAddr>,
     /// Reconciles at the same time, per kind.
@@ -91,6 +93,7 @@ impl Context {
             events: Events::new(client.clone(), &settings.identity),
             client,
             namespace: settings.namespace.clone(),
+            accounts: settings.accounts.clone(),
             hypervisors: ports.hypervisors,
             doors: ports.doors,
             clock: ports.clock,

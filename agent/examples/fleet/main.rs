@@ -149,7 +149,7 @@ async fn run(entry: Entry, mut config: Config, habit: Habit) -> anyhow::Result<(
     let publisher = Publisher::new(
         settings,
         board.clone(),
-        (ClusterApi::new(client), brake),
+        (ClusterApi::new(client, None), brake),
         SelfTest::Require,
         Counts::default(),
     );

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::invitation::Invitation;
-use super::token::Token;
+use crate::token::Token;
 
 /// Key of the host's name in `agent.env`.
 const NAME: &str = "NODE_NAME=";

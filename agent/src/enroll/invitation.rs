@@ -5,7 +5,7 @@ use kube::config::Kubeconfig;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::token::Token;
+use crate::token::Token;
 
 /// A checked invitation.
 pub struct Invitation {
@@ -45,7 +45,9 @@ impl Invitation {
         let Some(token) = &user.token else {
             bail!("the invitation holds no token");
         };
-        let token = Token::read(token.expose_secret()).context("the invitation's token is refused")?;
+        let token = Token::read(token.expose_secret())
+            .and_then(Token::enrolled)
+            .context("the invitation's token is refused")?;
         let authority = cluster.certificate_authority_data.clone();
         let config = Self::kubeconfig_of(
             &server,

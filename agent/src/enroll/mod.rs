@@ -12,7 +12,6 @@ mod files;
 mod invitation;
 pub mod renew;
 mod service;
-pub mod token;
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -79,7 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .context("failed to use the invitation")?;
     let client = Client::try_from(config).context("failed to make a client of the cluster")?;
-    let own = token::request(&client, &invitation.token)
+    let own = renew::request(&client, &invitation.token)
         .await
         .context("failed to get a token of this host's own: is the invitation still valid?")?;
     places.write(&invitation, &own)?;

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use rand::Rng as _;
 use tokio::time::sleep;
 
 use super::files;
-use super::token::{self, Token};
+use crate::token::{self, Token, TokenError};
 
+/// How long a token is asked for: a host that was off for some days still gets in.
+const LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Longest sleep: a clock that was set, or a machine that was suspended, is noticed within it.
 const LOOK: Duration = Duration::from_secs(3600);
 /// Pause after a failure, up to half as long again.
@@ -40,12 +42,20 @@ async fn renew(client: &Client, path: &std::path::Path) -> anyhow::Result<Timest
     if held.due() > Timestamp::now() {
         return Ok(held.due());
     }
-    let new = token::request(client, &held)
+    let new = request(client, &held)
         .await
         .with_context(|| format!("enrol this host again before {}", held.expires))?;
     files::write(path, new.secret())?;
     tracing::info!(expires = %new.expires, "renewed this host's token");
     Ok(new.due())
+}
+
+/// Asks for a new token of the account that `client` presents one of.
+///
+/// # Errors
+/// The account is gone, the token has ended, or the API server is not reached.
+pub async fn request(client: &Client, held: &Token) -> Result<Token, TokenError> {
+    token::request(client, &held.namespace, &held.host, LIFETIME).await
 }
 
 fn until(due: Timestamp, now: Timestamp) -> Duration {

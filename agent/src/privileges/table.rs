@@ -132,8 +132,18 @@ pub const POD: &[Privilege] = &[
     ),
     always(
         Kind::Rbac,
-        "create,patch hoststates,hostsections",
-        "writes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
+        "create hoststates,hostsections",
+        "makes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
+    ),
+    always(
+        Kind::Rbac,
+        "patch hoststates,hostsections",
+        "writes them, each by its name: the right to patch any would be a right to read any",
+    ),
+    always(
+        Kind::Rbac,
+        "create serviceaccounts/token",
+        "takes the token of its host's account, held to that by the admission policy",
     ),
 ];
 
@@ -206,8 +216,13 @@ pub const SERVICE: &[Privilege] = &[
     always(Kind::Files, "StateDirectoryMode=0700", "for root only"),
     always(
         Kind::Rbac,
-        "create,patch hoststates,hostsections",
-        "writes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
+        "create hoststates,hostsections",
+        "makes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
+    ),
+    always(
+        Kind::Rbac,
+        "patch hoststates,hostsections",
+        "writes them, each by its name: the right to patch any would be a right to read any",
     ),
     always(
         Kind::Rbac,

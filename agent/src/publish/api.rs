@@ -1,5 +1,5 @@
-//! The three requests that the agent ever makes: an empty merge patch that answers with the head, and a JSON patch that
-//! puts a head or a section in the place of the last, or creates it. Each has a deadline.
+//! The requests that the agent ever makes: an empty merge patch that answers with the head, a JSON patch that puts a head
+//! or a section in the place of the last, creation of either, and of a token at the door. Each has a deadline.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
+use kube::config::AuthInfo;
 use kube::{Client, Config, Resource, ResourceExt as _};
 use safetytwin_crds::names::AGENT_MANAGER;
 use safetytwin_crds::{HostSection, HostSectionSpec, HostState, HostStateSpec};
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::brake::Brake;
+use super::door::{Door, Held};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -35,9 +37,35 @@ pub enum ApiError {
         /// Why.
         source: Box<kube::Error>,
     },
+    /// The host's account is not there yet, or has not its rights yet.
+    #[error(
+        "HostState {host} is there, but its host may not write it yet: {source}; the controller makes the account {host} and lets it: does twin-controller run?"
+    )]
+    NotYet {
+        /// Whose account.
+        host: String,
+        /// What was refused.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl ApiError {
+    /// Whether who asked is nobody to the API server, or may not ask.
+    pub fn is_shut_out(&self) -> bool {
+        matches!(self.code(), 401 | 403)
+    }
+
+    /// The same for who has knocked.
+    pub fn not_yet(self, host: &str) -> Self {
+        match self.is_shut_out() {
+            true => Self::NotYet {
+                host: host.to_owned(),
+                source: Box::new(self),
+            },
+            false => self,
+        }
+    }
+
     /// Whether the writer may not, rather than that the object is wrong: a policy answers 422 as the schema does,
     /// and names itself.
     fn is_denial(&self) -> bool {
@@ -60,7 +88,7 @@ impl ApiError {
                 kube::Error::Api(status) => status.code,
                 _ => 0,
             },
-            Self::Deadline { .. } => 0,
+            Self::Deadline { .. } | Self::NotYet { .. } => 0,
         }
     }
 }
@@ -77,19 +105,65 @@ pub fn client(config: Config) -> kube::Result<(Client, Brake)> {
     Ok((client, brake))
 }
 
+/// A client that presents what is held and nothing else.
+///
+/// # Errors
+/// The configuration cannot be used.
+pub fn client_holding(mut config: Config, brake: &Brake, held: &Held) -> kube::Result<Client> {
+    config.auth_info = AuthInfo::default();
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&brake.layer())
+        .with_layer(&held.layer())
+        .build())
+}
+
 /// The agent's view of the API server.
-#[derive(Clone)]
 pub struct ClusterApi {
     heads: Api<HostState>,
     sections: Api<HostSection>,
+    door: Option<Door>,
 }
 
 impl ClusterApi {
-    /// Over `client`.
-    pub fn new(client: Client) -> Self {
+    /// Over `client`, which presents a token of the host's account, or at the `door` takes one first.
+    pub fn new(client: Client, door: Option<Door>) -> Self {
         Self {
             heads: Api::all(client.clone()),
             sections: Api::all(client),
+            door,
+        }
+    }
+
+    /// Takes a new token where one is due; until then, and where that fails, the last one is used.
+    pub async fn renew(&mut self) {
+        if let Some(door) = self.door.as_mut().filter(|door| door.is_held() && door.is_due())
+            && let Err(error) = enter(door).await
+        {
+            tracing::warn!(%error, "failed to renew the token of this host's account");
+        }
+    }
+
+    /// Makes the head if there is none, and takes a token at the door: what an agent does whom the API server does not let
+    /// in. The rest is the controller's.
+    pub async fn knock(&mut self, spec: &HostStateSpec) -> Result<(), ApiError> {
+        let host = spec.host.as_str();
+        let head = HostState::new(host, spec.clone());
+        let what = format!("make HostState {host}");
+        match within(what, self.outside().create(&post(), &head)).await {
+            Err(error) if error.code() != 409 => return Err(error),
+            _ => {}
+        }
+        match &mut self.door {
+            Some(door) => enter(door).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Heads, as who is not in yet may ask for them.
+    fn outside(&self) -> Api<HostState> {
+        match &self.door {
+            Some(door) => Api::all(door.client.clone()),
+            None => self.heads.clone(),
         }
     }
 
@@ -132,7 +206,7 @@ impl ClusterApi {
             ..post()
         };
         let head = HostState::new(foreign, spec);
-        match within(what, self.heads.create(&params, &head)).await {
+        match within(what, self.outside().create(&params, &head)).await {
             Ok(_) => Ok(false),
             Err(error) if error.is_denial() => Ok(true),
             Err(error) => Err(error),
@@ -180,6 +254,20 @@ fn post() -> PostParams {
     PostParams {
         field_manager: Some(AGENT_MANAGER.into()),
         ..PostParams::default()
+    }
+}
+
+async fn enter(door: &mut Door) -> Result<(), ApiError> {
+    let host = door.host().to_string();
+    match tokio::time::timeout(DEADLINE, door.enter()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(source)) => Err(ApiError::NotYet {
+            host,
+            source: Box::new(source),
+        }),
+        Err(_) => Err(ApiError::Deadline {
+            what: format!("take a token of account {host}"),
+        }),
     }
 }
 

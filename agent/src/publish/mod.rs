@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod brake;
+pub mod door;
 pub mod ledger;
 pub mod rhythm;
 
@@ -98,6 +99,13 @@ pub struct Publisher {
     self_test: SelfTest,
 }
 
+impl PublishError {
+    /// Whether the API server does not let this agent in, or no longer.
+    fn is_shut_out(&self) -> bool {
+        matches!(self, Self::Api(error) if error.is_shut_out())
+    }
+}
+
 impl Publisher {
     /// A publisher of what is on `board`.
     pub fn new(
@@ -149,6 +157,7 @@ impl Publisher {
                 Err(error) => {
                     self.failures = self.failures.saturating_add(1);
                     self.counts.failures.inc();
+                    self.learned &= !error.is_shut_out();
                     tracing::warn!(%error, failures = self.failures, "failed to publish");
                 }
             }
@@ -179,8 +188,9 @@ impl Publisher {
         if !self.tested {
             self.test(&state).await?;
         }
+        self.api.renew().await;
         if !self.learned {
-            self.learn().await?;
+            self.learn(&state).await?;
         }
         if Instant::now() >= self.reapply_at {
             self.forget();
@@ -204,9 +214,16 @@ impl Publisher {
         Ok(())
     }
 
-    /// Learns from the head in the cluster which slots it names.
-    async fn learn(&mut self) -> Result<(), PublishError> {
-        let head = self.api.head(self.settings.host.as_str()).await?;
+    /// Learns from the head in the cluster which slots it names; whoever is not let in knocks first.
+    async fn learn(&mut self, state: &Assembled) -> Result<(), PublishError> {
+        let host = self.settings.host.to_string();
+        let head = match self.api.head(&host).await {
+            Err(error) if error.is_shut_out() => {
+                self.api.knock(&self.bare(state)).await?;
+                self.api.head(&host).await.map_err(|error| error.not_yet(&host))?
+            }
+            answer => answer?,
+        };
         self.ledger.learn(head.as_ref().map(|h| &h.spec));
         self.uid = head.as_ref().and_then(|h| h.metadata.uid.clone());
         self.learned = true;
@@ -214,6 +231,11 @@ impl Publisher {
             self.continue_from(&head.spec);
         }
         Ok(())
+    }
+
+    /// A head that names no content.
+    fn bare(&self, state: &Assembled) -> HostStateSpec {
+        head::spec(&self.settings, state, Vec::new(), self.sequence, None)
     }
 
     fn continue_from(&mut self, head: &HostStateSpec) {
@@ -319,7 +341,7 @@ impl Publisher {
 
     /// A dry run of a write that must be refused.
     async fn test(&mut self, state: &Assembled) -> Result<(), PublishError> {
-        let spec = head::spec(&self.settings, state, Vec::new(), 0, None);
+        let spec = self.bare(state);
         let foreign = format!(
             "self-test-{}",
             Digest::of(self.settings.host.as_str().as_bytes()).short()

@@ -82,8 +82,8 @@ pub fn install(lab: &Lab, place: AgentPlace) -> Result<Process> {
         images::load(lab)?;
     }
     stage("chart", || install_chart(lab, place))?;
-    stage("agent", || agent::install(lab, place))?;
     let controller = stage("controller", || start_controller(lab))?;
+    stage("agent", || agent::install(lab, place))?;
     stage("class and twin", || twin::create(lab))?;
     stage("twin: boot and first apply", || {
         twin::wait_following(lab, twin::NAME, Duration::from_secs(300))

@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use safetytwin_crds::access;
+use safetytwin_crds::hoststate::Source;
 use serde_json::{Value, json};
 
 use super::{SERVER, kubectl, said};
@@ -20,7 +22,32 @@ static POLICY: LazyLock<()> = LazyLock::new(|| {
     panic!("the admission policy refuses nothing after 30 s");
 });
 
-/// A token of the agents' account, bound to a node of this name.
+/// A token of the account of the host of this name, with the rights that the controller gives it.
+pub fn account_of(host: &str) -> String {
+    LazyLock::force(&POLICY);
+    let_in(host, Source::Node);
+    kubectl(&["create", "token", host, "-n", access::ACCOUNTS])
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// What the controller does for a host.
+pub fn let_in(host: &str, source: Source) {
+    let (host, owner) = (host.parse().unwrap(), json!([]));
+    let account = (source == Source::Node).then(|| access::account(&host, access::ACCOUNTS, &owner));
+    let rights = [
+        access::role(&host, &owner),
+        access::binding(&host, access::ACCOUNTS, &owner),
+    ];
+    for object in account.into_iter().chain(rights) {
+        let apply = ["apply", "--server-side", "-f", "-"];
+        let output = SERVER.kubectl(&apply, &object.to_string()).unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// A token that the agent of a node of this name begins with.
 pub fn token_of(node: &str) -> String {
     LazyLock::force(&POLICY);
     let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
@@ -73,18 +100,36 @@ pub fn write(token: &str, object: &Value) -> Result<(), String> {
 
 #[test]
 fn an_agent_writes_the_objects_of_its_own_host() {
-    let token = token_of("web.example");
+    let token = account_of("web.example");
     write(&token, &host("web.example", "Node")).unwrap();
     write(&token, &section("web.example")).unwrap();
 }
 
 #[test]
+fn an_agent_that_begins_makes_the_host_of_its_node_and_takes_the_token_of_no_other() {
+    let token = token_of("begins.example");
+    write(&token, &host("begins.example", "Node")).unwrap();
+    let error = write(&token, &section("begins.example")).unwrap_err();
+    assert!(error.contains("cannot create resource"), "{error}");
+    for other in ["begins.example", "begins", "begins.example.org"] {
+        let_in(other, Source::Node);
+    }
+    let token = format!("--token={token}");
+    let take = |host: &str| kubectl(&["create", "token", host, "-n", access::ACCOUNTS, &token]);
+    take("begins.example").unwrap();
+    for other in ["begins", "begins.example.org"] {
+        let error = take(other).unwrap_err();
+        assert!(error.contains("is of another host than this token"), "{error}");
+    }
+}
+
+#[test]
 fn an_agent_is_refused_the_objects_of_another_host_also_of_a_longer_name() {
-    let token = token_of("web");
+    let token = account_of("web");
     for other in ["db", "web.example", "we"] {
         for object in [host(other, "Node"), section(other)] {
             let error = write(&token, &object).unwrap_err();
-            assert!(error.contains("is not the node of this token"), "{error}");
+            assert!(error.contains("neither the host of this account"), "{error}");
         }
     }
 }
@@ -105,7 +150,7 @@ fn a_token_without_a_node_writes_no_host() {
 
 #[test]
 fn an_agent_sets_no_finalizers_owners_or_foreign_labels() {
-    let token = token_of("plain");
+    let token = account_of("plain");
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "plain", "uid": "u"}]);
     for (member, value, message) in [
         (

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use safetytwin_e2e::lab::process::built_binary;
 use safetytwin_e2e::wait::{self, Look};
+use safetytwin_crds::hoststate::Source;
 use serde_json::Value;
 
-use super::admission::{host, write};
+use super::admission::{host, let_in, write};
 use super::{SERVER, kubectl, said};
 
-const ACCOUNTS: &str = "safetytwin-hosts";
+const ACCOUNTS: &str = safetytwin_crds::access::ACCOUNTS;
 
 /// `twin enroll NAME`: the invitation, or what it says.
 fn invite(arguments: &[&str]) -> Result<String, String> {
@@ -100,6 +101,7 @@ fn mode(path: &Path) -> u32 {
 fn two_enrolled_machines_publish_under_their_own_names_and_are_not_mixed() {
     let machines = ["ext-web-09", "ext-web"].map(|name| (name, enrolled(name.trim_start_matches("ext-"))));
     for (name, machine) in &machines {
+        let_in(name, Source::Enrolled);
         assert_eq!(mode(&machine.0.join("state/token")), 0o600);
         assert_eq!(mode(&machine.0.join("kubeconfig")), 0o600);
         assert!(

@@ -1,5 +1,5 @@
 //! Who may do what to which object: every cell of writers × targets × requests, with real tokens on a real API
-//! server, compared with the one rule that an agent creates and applies the objects of its own host.
+//! server, compared with the one rule that a host's account creates and patches the objects of that host.
 
 use std::fmt;
 
@@ -8,10 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use safetytwin_e2e::api_server::ApiServer;
+use safetytwin_crds::hoststate::Source;
 use serde_json::{Value, json};
 
 use super::SERVER;
-use super::admission::{host, section, token_of};
+use super::admission::{account_of, host, let_in, section, token_of};
 use super::enrolled::enrolled;
 use super::kubectl;
 
@@ -29,6 +30,8 @@ struct Writer {
     name: &'static str,
     /// The host whose objects it may write.
     own: Option<&'static str>,
+    /// The node whose HostState it may make, with the token that an agent begins with.
+    node: Option<&'static str>,
     client: Client,
 }
 
@@ -45,6 +48,7 @@ enum Verb {
     ApplyUnderAnotherName,
     EmptyPatch,
     Patch,
+    Replace,
     Update,
     Get,
     List,
@@ -55,12 +59,13 @@ enum Verb {
     UpdateStatus,
 }
 
-const VERBS: [Verb; 13] = [
+const VERBS: [Verb; 14] = [
     Verb::Create,
     Verb::Apply,
     Verb::ApplyUnderAnotherName,
     Verb::EmptyPatch,
     Verb::Patch,
+    Verb::Replace,
     Verb::Update,
     Verb::Get,
     Verb::List,
@@ -89,10 +94,13 @@ impl fmt::Display for Cell<'_> {
 impl Cell<'_> {
     /// The rule: its own objects, by the requests that an agent makes.
     fn allowed(&self) -> bool {
+        if self.writer.node == Some(self.host) {
+            return self.verb == Verb::Create && self.kind == Kind::HostState;
+        }
         let own = self.writer.own == Some(self.host);
         own && matches!(
             self.verb,
-            Verb::Create | Verb::Apply | Verb::EmptyPatch | Verb::Patch
+            Verb::Create | Verb::Apply | Verb::EmptyPatch | Verb::Patch | Verb::Replace
         )
     }
 
@@ -129,6 +137,15 @@ impl Cell<'_> {
                 one,
                 merge,
                 json!({"metadata": {"labels": {"safetytwin.com/x": "y"}}}),
+            ),
+            Verb::Replace => (
+                "PATCH",
+                one,
+                "application/json-patch+json",
+                json!([
+                    {"op": "add", "path": "/spec", "value": object["spec"]},
+                    {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
+                ]),
             ),
             Verb::Update => ("PUT", one, "application/json", object),
             Verb::Get => ("GET", one, "", Value::Null),
@@ -171,7 +188,7 @@ impl Cell<'_> {
     }
 }
 
-fn request(method: &str, path: &str, form: &str, body: &Value) -> http::Request<Vec<u8>> {
+pub fn request(method: &str, path: &str, form: &str, body: &Value) -> http::Request<Vec<u8>> {
     let body = if body.is_null() {
         Vec::new()
     } else {
@@ -194,7 +211,7 @@ fn object(kind: Kind, name: &str) -> Value {
 }
 
 /// A client that is known by `token` alone.
-async fn client(token: &str) -> Client {
+pub async fn client(token: &str) -> Client {
     let mut file = Kubeconfig::read_from(SERVER.kubeconfig()).unwrap();
     for user in &mut file.auth_infos {
         user.auth_info = Some(AuthInfo {
@@ -208,12 +225,19 @@ async fn client(token: &str) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// A token whose payload says another node, under the signature of the true one.
+/// A token whose payload says another account, under the signature of the true one.
 fn forged(token: &str, from: &str, to: &str) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
-    let payload = payload.replace(&format!("\"{from}\""), &format!("\"{to}\""));
+    assert!(payload.contains(&format!("{from}\"")), "{payload}");
+    let payload = payload.replace(&format!("{from}\""), &format!("{to}\""));
     format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(payload), parts[2])
+}
+
+fn enrolled_with_rights(name: &str) -> String {
+    let machine = enrolled(name);
+    let_in(&format!("ext-{name}"), Source::Enrolled);
+    machine.token().trim().to_owned()
 }
 
 fn plain_token(account: &str, namespace: &str) -> String {
@@ -225,25 +249,24 @@ fn plain_token(account: &str, namespace: &str) -> String {
 }
 
 async fn writers() -> Vec<Writer> {
-    let node = token_of("matrix.example");
-    let short = token_of("matrix");
+    let short = account_of("matrix");
     // An account that was given the agents' role by mistake, and one with all rights to the kinds but no host.
     let by_mistake = [
         "create",
         "clusterrolebinding",
         "mistake",
-        "--clusterrole=safetytwin-agent",
+        "--clusterrole=safetytwin-host",
         "--serviceaccount=default:mistaken",
     ];
     kubectl(&["create", "serviceaccount", "mistaken", "-n=default"]).unwrap();
     kubectl(&by_mistake).unwrap();
     let tokens = [
-        ("node", Some("matrix.example"), node.clone()),
+        ("node", Some("matrix.example"), account_of("matrix.example")),
         ("node of a shorter name", Some("matrix"), short.clone()),
         (
             "enrolled",
             Some("ext-matrix"),
-            enrolled("matrix").token().trim().to_owned(),
+            enrolled_with_rights("matrix"),
         ),
         (
             "agent without a node",
@@ -255,14 +278,24 @@ async fn writers() -> Vec<Writer> {
             None,
             plain_token("mistaken", "default"),
         ),
-        ("forged", None, forged(&short, "matrix", "matrix-db")),
+        ("forged", None, forged(&short, "hosts:matrix", "hosts:matrix-db")),
         ("no token", None, String::new()),
     ];
     let mut writers = Vec::new();
     for (name, own, token) in tokens {
-        let client = client(&token).await;
-        writers.push(Writer { name, own, client });
+        writers.push(Writer {
+            name,
+            own,
+            node: None,
+            client: client(&token).await,
+        });
     }
+    writers.push(Writer {
+        name: "agent that begins",
+        own: None,
+        node: Some("matrix.example"),
+        client: client(&token_of("matrix.example")).await,
+    });
     writers
 }
 
@@ -334,7 +367,7 @@ fn of_all_requests_of_all_writers_only_an_agent_s_own_pass() {
         "{} of {cells} cells are wrong: {wrong:#?}",
         wrong.len()
     );
-    assert!(cells >= 60 && passed == 3 * 2 * 4);
+    assert!(cells >= 60 && passed == 3 * 2 * 5 + 1);
 }
 
 fn combinations() -> impl Iterator<Item = (Kind, Verb, &'static str)> {
@@ -351,7 +384,7 @@ fn an_agent_s_token_opens_no_other_kind() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let agent = client(&token_of("kinds.example")).await;
+        let agent = client(&account_of("kinds.example")).await;
         let own = "/apis/safetytwin.com/v1alpha1";
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "up"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}, "subjects": []});

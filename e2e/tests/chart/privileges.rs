@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use safetytwin_e2e::lab::process::built_binary;
+use safetytwin_crds::access;
 use serde_json::{Value, json};
 
 use super::{SERVER, find, kubectl, rendered};
@@ -69,23 +70,28 @@ fn given(settings: &[&str]) -> BTreeSet<(String, String)> {
         let path = &volume["hostPath"]["path"];
         add("Mount", text(if path.is_null() { &volume["name"] } else { path }));
     }
-    for rule in find(&objects, "ClusterRole", "agent").unwrap()["rules"]
-        .as_array()
-        .unwrap()
-    {
-        assert_eq!(rule["apiGroups"], json!(["safetytwin.com"]));
-        let list = |field: &str| {
-            rule[field]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(text)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        add("Rbac", format!("{} {}", list("verbs"), list("resources")));
+    let of_host = find(&objects, "ClusterRole", "-host").unwrap();
+    let token = find(&objects, "Role", "-agent").unwrap();
+    let by_name = access::role(&"web-01".parse().unwrap(), &json!([]));
+    for role in [of_host, token, &by_name] {
+        add("Rbac", rights(role));
     }
+    // What an agent begins with is a part of that.
+    let first = find(&objects, "ClusterRole", "-agent").unwrap();
+    assert_eq!(rights(first), "create hoststates");
     all
+}
+
+/// What a role allows: verbs, and the resources of all its rules.
+fn rights(role: &Value) -> String {
+    let list = |field: &str| {
+        let rules = role["rules"].as_array().unwrap().iter();
+        let all = rules.flat_map(|rule| rule[field].as_array().unwrap());
+        let mut texts: Vec<&str> = all.map(|value| value.as_str().unwrap()).collect();
+        texts.dedup();
+        texts.join(",")
+    };
+    format!("{} {}", list("verbs"), list("resources"))
 }
 
 #[test]

@@ -13,6 +13,8 @@ use serde_json::Value;
 use crate::Sentence;
 use crate::world::{Installed, World, text};
 
+const ACCOUNTS: &str = safetytwin_crds::access::ACCOUNTS;
+
 pub const SENTENCES: &[Sentence] = &[(
     "a_machine_with_the_package_is_enrolled_in_one_line_and_publishes",
     a_machine_with_the_package_is_enrolled,
@@ -35,13 +37,12 @@ fn allow(world: &World, yes: bool) -> Result<()> {
     let enabled = format!("enrolled.enabled={yes}");
     let own = ["controller.mode=External", enabled.as_str()];
     chart::install(&world.lab, &[product::AGENT, &own].concat())?;
-    wait::until_true("the namespace of enrolled hosts", LIMIT, || {
-        Ok(yes
-            == world
-                .lab
-                .kubectl(["get", "namespace", "safetytwin-hosts"])
-                .is_ok())
-    })
+    let label = "jsonpath={.metadata.labels.safetytwin\\.com/enrolled}";
+    let said = world
+        .lab
+        .kubectl(["get", "namespace", ACCOUNTS, "-o", label])?;
+    ensure!(said == enabled.trim_start_matches("enrolled.enabled="), "{said}");
+    Ok(())
 }
 
 fn enrolled(world: &World) -> Result<()> {
@@ -104,7 +105,7 @@ fn taken_away(world: &World) -> Result<()> {
         "serviceaccount",
         HOST,
         "-n",
-        "safetytwin-hosts",
+        ACCOUNTS,
         "--ignore-not-found",
     ])?;
     let names = world

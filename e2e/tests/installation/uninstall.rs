@@ -11,6 +11,9 @@ use serde_json::json;
 use crate::Sentence;
 use crate::world::{Installed, World, objects, text};
 
+/// How the names of hosts' rights begin.
+const RIGHTS: &str = "safetytwin:host:";
+
 pub const SENTENCES: &[Sentence] = &[
     (
         "helm_uninstall_refuses_while_twins_exist_and_names_them",
@@ -92,12 +95,20 @@ fn helm_uninstall_removes_all_but_the_kinds(world: &World) -> Result<()> {
         .try_run("pgrep --full '[t]win-agent --node-name'")?;
     ensure!(!agent.success(), "the agent still runs: {}", agent.stdout);
 
-    // The kinds are kept with their objects, and go when they are told to.
+    // The kinds are kept with their objects, and go when they are told to; so do the rights to write these.
     world.lab.kubectl(["get", "hoststate", node::NAME])?;
-    let kinds = ["delete", "crd", "-l", "app.kubernetes.io/part-of=safetytwin"];
+    let kinds = [
+        "delete",
+        "crd,clusterrole,clusterrolebinding",
+        "-l",
+        "app.kubernetes.io/part-of=safetytwin",
+    ];
     let deleted = world.lab.kubectl(kinds)?;
-    ensure!(deleted.lines().count() == 7, "{deleted}");
-    Ok(())
+    let kinds = deleted.lines().filter(|line| line.starts_with("customresource"));
+    ensure!(kinds.count() == 7, "{deleted}");
+    wait::until_true("the end of the rights of hosts", LIMIT, || {
+        Ok(!objects(&world.lab)?.iter().any(|object| object.contains(RIGHTS)))
+    })
 }
 
 /// The kinds, their objects, what every namespace has, and the record of who led last.
@@ -110,6 +121,7 @@ fn stays(object: &str) -> bool {
         "ConfigMap" => name == "kube-root-ca.crt",
         "ServiceAccount" => name == "default",
         "Lease" => name == "safetytwin-controller",
+        "ClusterRole" | "ClusterRoleBinding" => name.starts_with(RIGHTS),
         _ => false,
     }
 }

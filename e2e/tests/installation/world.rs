@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow};
 use safetytwin_e2e::cache::Cache;
 use safetytwin_e2e::images::Archives;
-use safetytwin_e2e::lab::process::built_binary;
+use safetytwin_e2e::lab::process::{Process, built_binary};
 use safetytwin_e2e::lab::{Lab, Options, node};
 use safetytwin_e2e::prepare::prepared;
 use safetytwin_e2e::product::{self, AgentPlace, NAMESPACE, chart, images};
@@ -30,7 +30,7 @@ docker run --detach --name web --network none localhost/busybox:1 httpd -f -p 80
 /// What of the chart is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installed {
-    /// The agent's pod; nobody acts.
+    /// The agent's pod; the controller runs beside the cluster.
     Agent,
     /// The agent's pod, and the controller's on the same node.
     Both,
@@ -43,6 +43,8 @@ pub struct World {
     /// What the cluster held before the chart.
     pub before: Arc<BTreeSet<String>>,
     installed: Arc<Mutex<Option<Installed>>>,
+    /// The controller beside the cluster.
+    controller: Arc<Mutex<Option<Process>>>,
     /// The import of the controller's image: it goes on while the agent is tested.
     controller_image: Arc<Mutex<Option<JoinHandle<Result<()>>>>>,
 }
@@ -80,6 +82,7 @@ impl World {
             lab: lab.clone(),
             before,
             installed: Arc::default(),
+            controller: Arc::default(),
             controller_image: Arc::new(Mutex::new(Some(import))),
         })
     }
@@ -97,6 +100,10 @@ impl World {
             }
         };
         chart::install(&self.lab, &[product::AGENT, own].concat())?;
+        *held(&self.controller) = match what {
+            Installed::Agent => Some(product::start_controller(&self.lab)?),
+            Installed::Both => None,
+        };
         *held(&self.installed) = Some(what);
         product::agent::install(&self.lab, AgentPlace::DaemonSet)
     }

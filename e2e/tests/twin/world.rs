@@ -55,8 +55,9 @@ impl World {
                 .args(["--signal", "KILL", "--exact", "twin"])
                 .status();
             product::install_chart(&lab, AgentPlace::Service)?;
+            let controller = product::start_controller(&lab)?;
             product::agent::install(&lab, AgentPlace::Service)?;
-            product::start_controller(&lab)
+            Ok(controller)
         };
         let controller = again();
         Some(controller.map(|controller| Self {

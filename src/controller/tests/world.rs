@@ -210,6 +210,7 @@ async fn reconnect(fate: Fate, machines: Machines) {
 fn settings() -> Settings {
     Settings {
         namespace: "safetytwin".into(),
+        accounts: safetytwin_crds::access::ACCOUNTS.into(),
         metrics_address: None,
         concurrency: 4,
         elect: false,

@@ -107,7 +107,7 @@ impl Server {
             }
         });
         let client = Client::new(brake.layer().layer(service), "default");
-        (ClusterApi::new(client), brake)
+        (ClusterApi::new(client, None), brake)
     }
 
     fn answer(&self, object: &str, asks: Asks) -> Option<Response<Body>> {

@@ -83,6 +83,8 @@ struct Programs<'a> {
 
 fn measure(lab: &Lab, length: Duration, programs: &Programs<'_>) -> Result<Sheet> {
     stage("chart", || product::install_chart(lab, AgentPlace::Service))?;
+    // Lets the host write its objects.
+    let _controller = stage("controller", || product::start_controller(lab))?;
     let load = load::fill(lab)?;
     note(&format!("{load:?}"));
     stage("the peers' programs", || bring(lab, programs))?;

@@ -16,7 +16,7 @@ use crate::api_server::ApiServer;
 use crate::lab::pki::write_private;
 
 /// Where the chart keeps accounts of enrolled hosts.
-const ACCOUNTS: &str = "safetytwin-hosts";
+const ACCOUNTS: &str = safetytwin_crds::access::ACCOUNTS;
 /// Tokens outlive the longest run.
 const VALID: i64 = 26 * 3600;
 /// Requests under way at a time.

@@ -1,7 +1,8 @@
 //! The kinds that the server knows, and what distinguishes them.
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Resource;
 use safetytwin_crds::{
     DigitalTwin, HostSection, HostState, TwinClass, TwinRestore, TwinRevision, TwinSnapshot,
@@ -57,6 +58,9 @@ impl Kind {
             Self::of::<TwinRevision>(true, true, BY_TWIN),
             Self::of::<Secret>(true, false, BY_NAME),
             Self::of::<Event>(true, false, BY_NAME),
+            Self::of::<ServiceAccount>(true, false, BY_NAME),
+            Self::of::<ClusterRole>(false, false, BY_NAME),
+            Self::of::<ClusterRoleBinding>(false, false, BY_NAME),
         ]
     }
 

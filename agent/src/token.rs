@@ -1,4 +1,4 @@
-//! A service account's token: whom it speaks for and for how long (RFC 7519; the API server's TokenRequest).
+//! A token of a host's service account: whom it speaks for and for how long (RFC 7519; the API server's TokenRequest).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,9 +10,6 @@ use kube::api::{Api, PostParams};
 use safetytwin_crds::names::HostName;
 use serde::Deserialize;
 
-/// How long a token is asked for: a host that was off for some days still gets in. The API server may answer
-/// with a shorter one.
-const LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A token is renewed when this part of its life is over.
 const RENEWED_AFTER: f64 = 1.0 / 7.0;
 const LONGEST: usize = 16 * 1024;
@@ -56,7 +53,7 @@ impl Token {
     /// Reads a token. Only the API server can tell whether it is true.
     ///
     /// # Errors
-    /// It has another form, or speaks for something else than an enrolled host.
+    /// It has another form, or speaks for something else than a service account with the name of a host.
     pub fn read(text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
         let mut parts = text.split('.');
@@ -85,11 +82,9 @@ impl Token {
         let Some((namespace, account)) = name else {
             return Err(TokenError::Form("its subject is no service account"));
         };
-        let refused = || TokenError::Account(safetytwin_crds::names::printable(&claims.sub, 256));
-        let host: HostName = account.parse().map_err(|_| refused())?;
-        if !account.starts_with("ext-") {
-            return Err(refused());
-        }
+        let host = account
+            .parse()
+            .map_err(|_| TokenError::Form("its account cannot be a host's"))?;
         let time =
             |seconds| Timestamp::from_second(seconds).map_err(|_| TokenError::Form("a time is out of range"));
         Ok(Self {
@@ -101,6 +96,17 @@ impl Token {
         })
     }
 
+    /// The token, if it speaks for an enrolled host.
+    ///
+    /// # Errors
+    /// It is another account's.
+    pub fn enrolled(self) -> Result<Self, TokenError> {
+        match self.host.as_str().starts_with("ext-") {
+            true => Ok(self),
+            false => Err(TokenError::Account(format!("{}/{}", self.namespace, self.host))),
+        }
+    }
+
     /// The secret itself: to present it, and for the file that keeps it.
     pub fn secret(&self) -> &str {
         &self.text
@@ -108,9 +114,13 @@ impl Token {
 
     /// When it is to be renewed.
     pub fn due(&self) -> Timestamp {
+        self.issued.saturating_add(self.rest()).unwrap_or(self.expires)
+    }
+
+    /// How long it is used before it is renewed.
+    pub fn rest(&self) -> SignedDuration {
         let life = self.expires.duration_since(self.issued).as_secs_f64().max(0.0);
-        let wait = SignedDuration::try_from_secs_f64(life * RENEWED_AFTER).unwrap_or_default();
-        self.issued.saturating_add(wait).unwrap_or(self.expires)
+        SignedDuration::try_from_secs_f64(life * RENEWED_AFTER).unwrap_or_default()
     }
 }
 
@@ -124,21 +134,26 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Asks for a new token of the account that `client` presents one of.
+/// Asks for a new token of a host's account, for that long; the API server may answer with a shorter one.
 ///
 /// # Errors
-/// The account is gone, the token has ended, or the API server is not reached.
-pub async fn request(client: &Client, of: &Token) -> Result<Token, TokenError> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &of.namespace);
+/// The account is not there, who asks may not, or the API server is not reached.
+pub async fn request(
+    client: &Client,
+    namespace: &str,
+    host: &HostName,
+    lifetime: SignedDuration,
+) -> Result<Token, TokenError> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let asked = TokenRequest {
         spec: TokenRequestSpec {
-            expiration_seconds: Some(LIFETIME.as_secs()),
+            expiration_seconds: Some(lifetime.as_secs()),
             ..TokenRequestSpec::default()
         },
         ..TokenRequest::default()
     };
     let answer = accounts
-        .create_token_request(of.host.as_str(), &PostParams::default(), &asked)
+        .create_token_request(host.as_str(), &PostParams::default(), &asked)
         .await
         .map_err(|error| TokenError::Refused(Box::new(error)))?;
     Token::read(&answer.status.map(|status| status.token).unwrap_or_default())
@@ -176,8 +191,10 @@ mod tests {
 
     #[test]
     fn a_token_of_anything_else_is_refused() {
+        let default = of("system:serviceaccount:kube-system:default").unwrap();
+        let error = default.enrolled().unwrap_err().to_string();
+        assert!(error.starts_with("it is the token of kube-system/default"), "{error}");
         for subject in [
-            "system:serviceaccount:kube-system:default",
             "system:serviceaccount:a:ext-../../etc",
             "system:serviceaccount:ext-web",
             "system:node:web-01",
