@@ -132,8 +132,7 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     choose_cryptography()?;
     let config = config(cli.kubeconfig.as_deref(), cli.token_file.as_deref()).await?;
     let token_file = config.auth_info.token_file.clone();
-    let (client, brake) =
-        api::client(config.clone()).context("failed to make a client of the cluster")?;
+    let (client, brake) = api::client(config.clone()).context("failed to make a client of the cluster")?;
     let cluster = match (&cli.accounts, settings.source) {
         (Some(accounts), Source::Node) => {
             let held = Held::default();
@@ -158,13 +157,7 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(serving.with_context(|| format!("failed to serve metrics on {address}"))?);
     }
     tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
-    let publisher = Publisher::new(
-        settings,
-        board,
-        (cluster, brake),
-        cli.admission_self_test,
-        counts,
-    );
+    let publisher = Publisher::new(settings, board, (cluster, brake), cli.admission_self_test, counts);
     tokio::select! {
         error = publisher.run() => return Err(error.into()),
         spinning = watchdog.run() => return Err(spinning.into()),

@@ -193,7 +193,10 @@ mod tests {
     fn a_token_of_anything_else_is_refused() {
         let default = of("system:serviceaccount:kube-system:default").unwrap();
         let error = default.enrolled().unwrap_err().to_string();
-        assert!(error.starts_with("it is the token of kube-system/default"), "{error}");
+        assert!(
+            error.starts_with("it is the token of kube-system/default"),
+            "{error}"
+        );
         for subject in [
             "system:serviceaccount:a:ext-../../etc",
             "system:serviceaccount:ext-web",

@@ -141,7 +141,10 @@ fn a_misspelt_value_is_refused_by_name() {
 #[test]
 fn an_agent_begins_with_the_right_to_make_its_host_and_to_take_its_token_and_no_other() {
     assert_eq!(verbs("agent", "hoststates.safetytwin.com", ""), ["create"]);
-    assert_eq!(verbs("agent", "serviceaccounts/token", "safetytwin-hosts"), ["create"]);
+    assert_eq!(
+        verbs("agent", "serviceaccounts/token", "safetytwin-hosts"),
+        ["create"]
+    );
     for resource in [
         "serviceaccounts/token",
         "hostsections.safetytwin.com",

@@ -100,6 +100,14 @@ pub struct Publisher {
 }
 
 impl PublishError {
+    /// How many failures in a row count, so that what is put right in moments does not wait for a minute.
+    fn most(&self) -> u32 {
+        match self {
+            Self::Api(ApiError::NotYet { .. }) => 4,
+            _ => u32::MAX,
+        }
+    }
+
     /// Whether the API server does not let this agent in, or no longer.
     fn is_shut_out(&self) -> bool {
         matches!(self, Self::Api(error) if error.is_shut_out())
@@ -155,7 +163,7 @@ impl Publisher {
                     return error;
                 }
                 Err(error) => {
-                    self.failures = self.failures.saturating_add(1);
+                    self.failures = self.failures.saturating_add(1).min(error.most());
                     self.counts.failures.inc();
                     self.learned &= !error.is_shut_out();
                     tracing::warn!(%error, failures = self.failures, "failed to publish");

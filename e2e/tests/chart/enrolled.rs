@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use safetytwin_crds::hoststate::Source;
 use safetytwin_e2e::lab::process::built_binary;
 use safetytwin_e2e::wait::{self, Look};
-use safetytwin_crds::hoststate::Source;
 use serde_json::Value;
 
 use super::admission::{host, let_in, write};

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use safetytwin_e2e::api_server::ApiServer;
 use safetytwin_crds::hoststate::Source;
+use safetytwin_e2e::api_server::ApiServer;
 use serde_json::{Value, json};
 
 use super::SERVER;
@@ -263,11 +263,7 @@ async fn writers() -> Vec<Writer> {
     let tokens = [
         ("node", Some("matrix.example"), account_of("matrix.example")),
         ("node of a shorter name", Some("matrix"), short.clone()),
-        (
-            "enrolled",
-            Some("ext-matrix"),
-            enrolled_with_rights("matrix"),
-        ),
+        ("enrolled", Some("ext-matrix"), enrolled_with_rights("matrix")),
         (
             "agent without a node",
             None,

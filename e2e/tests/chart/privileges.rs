@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use safetytwin_e2e::lab::process::built_binary;
 use safetytwin_crds::access;
+use safetytwin_e2e::lab::process::built_binary;
 use serde_json::{Value, json};
 
 use super::{SERVER, find, kubectl, rendered};

@@ -18,8 +18,11 @@ fn questions() -> Vec<(&'static str, Value)> {
         (json, copy("/spec/slot")),
         (json, copy("/spec/part")),
         (json, copy("/metadata/labels")),
-        (json, json!([{"op": "add", "path": "/metadata/labels", "value": {}},
-            {"op": "copy", "from": "/spec/data", "path": "/metadata/labels/safetytwin.com~1x"}])),
+        (
+            json,
+            json!([{"op": "add", "path": "/metadata/labels", "value": {}},
+            {"op": "copy", "from": "/spec/data", "path": "/metadata/labels/safetytwin.com~1x"}]),
+        ),
         (json, copy("/metadata/name")),
         (json, copy("/metadata/uid")),
         (json, copy("/metadata/resourceVersion")),

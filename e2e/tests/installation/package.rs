@@ -38,9 +38,7 @@ fn allow(world: &World, yes: bool) -> Result<()> {
     let own = ["controller.mode=External", enabled.as_str()];
     chart::install(&world.lab, &[product::AGENT, &own].concat())?;
     let label = "jsonpath={.metadata.labels.safetytwin\\.com/enrolled}";
-    let said = world
-        .lab
-        .kubectl(["get", "namespace", ACCOUNTS, "-o", label])?;
+    let said = world.lab.kubectl(["get", "namespace", ACCOUNTS, "-o", label])?;
     ensure!(said == enabled.trim_start_matches("enrolled.enabled="), "{said}");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The publisher in bad conditions, against a server of its own, in paused time.
 
+mod entry;
 mod server;
 
 use std::path::Path;
@@ -41,6 +42,11 @@ fn begun(server: Server, self_test: SelfTest) -> Scene {
 }
 
 fn begun_with(server: Server, self_test: SelfTest, more: &[&str]) -> Scene {
+    let way = server.api();
+    begun_over(server, way, self_test, more)
+}
+
+fn begun_over(server: Server, way: (ClusterApi, Brake), self_test: SelfTest, more: &[&str]) -> Scene {
     let proc = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(proc.path().join("sys/kernel/random")).unwrap();
     std::fs::write(proc.path().join("sys/kernel/random/boot_id"), "first\n").unwrap();
@@ -51,13 +57,7 @@ fn begun_with(server: Server, self_test: SelfTest, more: &[&str]) -> Scene {
     let settings = cli.settings(None).unwrap();
     let board = Board::default();
     runs(&board, "0");
-    let publisher = Publisher::new(
-        settings,
-        board.clone(),
-        server.api(),
-        self_test,
-        Counts::default(),
-    );
+    let publisher = Publisher::new(settings, board.clone(), way, self_test, Counts::default());
     Scene {
         agent: tokio::spawn(publisher.run()),
         server,

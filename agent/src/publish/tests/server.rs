@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request, Response, request};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kube::Client;
 use kube::client::Body;
+use safetytwin_crds::access::ACCOUNTS;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tower::{Layer, service_fn};
+use tower::{Layer, Service, service_fn};
 
 use crate::publish::api::ClusterApi;
 use crate::publish::brake::Brake;
+use crate::publish::door::{Door, Held};
 
 /// What the server does with requests instead of what they ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,7 @@ struct State {
     start: Instant,
     mood: Mood,
     confines: bool,
+    lets_in: bool,
     objects: BTreeMap<String, Value>,
     made: u32,
     asked: Vec<Asked>,
@@ -59,6 +64,7 @@ impl Server {
             start: Instant::now(),
             mood: Mood::Fine,
             confines: true,
+            lets_in: true,
             objects: BTreeMap::new(),
             made: 0,
             asked: Vec::new(),
@@ -90,24 +96,55 @@ impl Server {
         self.0.lock().unwrap().objects.clear();
     }
 
-    /// The agent's way to it.
+    /// Whether the host's account is there, with the right to patch its objects.
+    pub fn lets_in(&self, yes: bool) {
+        self.0.lock().unwrap().lets_in = yes;
+    }
+
+    /// The way of an agent that presents its host's token from the beginning.
     pub fn api(&self) -> (ClusterApi, Brake) {
         let brake = Brake::default();
+        let client = Client::new(brake.layer().layer(self.service(false)), "default");
+        (ClusterApi::new(client, None), brake)
+    }
+
+    /// The way of an agent of a node: it begins with another token.
+    pub fn api_with_door(&self) -> (ClusterApi, Brake) {
+        let (brake, held) = (Brake::default(), Held::default());
+        let own = Client::new(held.layer().layer(self.service(true)), "default");
+        let first = Client::new(brake.layer().layer(self.service(false)), "default");
+        let door = Door::new(first, ACCOUNTS, "web-01".parse().unwrap(), held);
+        (ClusterApi::new(own, Some(door)), brake)
+    }
+
+    /// What answers requests; with `checks`, only those with the token of the host's account.
+    fn service(
+        &self,
+        checks: bool,
+    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = kube::Error, Future: Send>
+    + Clone
+    + Send
+    + use<> {
         let server = self.clone();
-        let service = service_fn(move |request: Request<Body>| {
+        service_fn(move |request: Request<Body>| {
             let server = server.clone();
             async move {
                 let (head, body) = request.into_parts();
                 let body = serde_json::from_slice(&body.collect_bytes().await?).unwrap();
-                let (object, asks) = read(&head, body);
+                let (object, mut asks) = read(&head, body);
+                let presented = head
+                    .headers
+                    .get(AUTHORIZATION)
+                    .map(|value| value.to_str().unwrap());
+                if checks && presented != Some(&format!("Bearer {}", token())) {
+                    asks = Asks::ByNobody;
+                }
                 match server.answer(&object, asks) {
-                    Some(answer) => Ok::<_, kube::Error>(answer),
+                    Some(answer) => Ok(answer),
                     None => std::future::pending().await,
                 }
             }
-        });
-        let client = Client::new(brake.layer().layer(service), "default");
-        (ClusterApi::new(client, None), brake)
+        })
     }
 
     fn answer(&self, object: &str, asks: Asks) -> Option<Response<Body>> {
@@ -140,8 +177,13 @@ impl Server {
 
 impl State {
     fn act(&mut self, object: &str, asks: Asks) -> (u16, Value) {
+        let lets_in = self.lets_in;
         let stored = self.objects.get_mut(object);
         match (asks, stored) {
+            (Asks::ByNobody, _) => refusal(401, "Unauthorized", "Unauthorized"),
+            (Asks::Token, _) if !lets_in => refusal(404, "NotFound", "serviceaccounts \"web-01\" not found"),
+            (Asks::Token, _) => (201, granted()),
+            (Asks::Nothing | Asks::Replace(_), _) if !lets_in => refusal(403, "Forbidden", "cannot patch"),
             (Asks::Create { dry_run: true, .. }, _) if self.confines => refusal(
                 422,
                 "Invalid",
@@ -167,6 +209,10 @@ impl State {
 
 /// A request of an agent.
 enum Asks {
+    /// Anything, without a token that is known.
+    ByNobody,
+    /// A token of the host's account.
+    Token,
     /// An empty merge patch.
     Nothing,
     /// Another spec, and no record of who wrote it.
@@ -183,6 +229,9 @@ fn read(head: &request::Parts, body: Value) -> (String, Asks) {
         .trim_start_matches("/apis/safetytwin.com/v1alpha1/");
     let form = head.headers.get(CONTENT_TYPE).unwrap().to_str().unwrap();
     match (&head.method, form) {
+        (&Method::POST, _) if path.ends_with("/serviceaccounts/web-01/token") => {
+            (path.to_owned(), Asks::Token)
+        }
         (&Method::POST, "application/json") => {
             let object = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
             let dry_run = head.uri.query().unwrap_or_default().contains("dryRun=All");
@@ -202,6 +251,23 @@ fn read(head: &request::Parts, body: Value) -> (String, Asks) {
         }
         (method, form) => panic!("an agent does not ask so: {method} {form} {body}"),
     }
+}
+
+/// The host's account's token, of six hours.
+fn token() -> String {
+    let claims = json!({"sub": format!("system:serviceaccount:{ACCOUNTS}:web-01"), "iat": 1_000_000, "exp": 1_021_600});
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!(
+        "{}.{}.{}",
+        part("{}"),
+        part(&claims.to_string()),
+        part("signature")
+    )
+}
+
+fn granted() -> Value {
+    json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": {"audiences": []},
+        "status": {"token": token(), "expirationTimestamp": "2026-11-27T12:00:00Z"}})
 }
 
 fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
