@@ -64,11 +64,7 @@ fn by_name(plural: &str, names: Vec<String>) -> Value {
 }
 
 fn section_names(host: &HostName) -> Vec<String> {
-    let sections = SectionName::COUNTED
-        .into_iter()
-        .chain([SectionName::Observed])
-        .chain(SectionName::OPT_IN);
-    sections
+    SectionName::known()
         .flat_map(|section| (0..MAX_PARTS).map(move |part| (section, part)))
         .flat_map(|(section, part)| [Slot::A, Slot::B].map(|slot| (section, part, slot)))
         .map(|(section, part, slot)| object_name(host.as_str(), section, part, slot))

@@ -85,6 +85,12 @@ impl SectionName {
         Self::Cron,
     ];
 
+    /// All that this build knows.
+    pub fn known() -> impl Iterator<Item = Self> {
+        let counted = Self::COUNTED.into_iter();
+        counted.chain([Self::Observed]).chain(Self::OPT_IN)
+    }
+
     /// The name as it stands in objects.
     pub fn as_str(self) -> &'static str {
         match self {

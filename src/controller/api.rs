@@ -52,8 +52,8 @@ where
     }
 }
 
-/// Deletes the object of this name and UID; a missing one is success.
-pub async fn delete<K>(call: &'static str, api: &Api<K>, name: &str, uid: Option<&str>) -> Result<(), Error>
+/// Deletes the object of this name and UID; a missing one is success. Answers whether there was one.
+pub async fn delete<K>(call: &'static str, api: &Api<K>, name: &str, uid: Option<&str>) -> Result<bool, Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -65,8 +65,8 @@ where
         ..kube::api::DeleteParams::default()
     };
     match within(call, api.delete(name, &params)).await {
-        Ok(_) => Ok(()),
-        Err(Error::Api { source, .. }) if matches!(status_code(&source), Some(404)) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(Error::Api { source, .. }) if matches!(status_code(&source), Some(404)) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -11,8 +11,8 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 use safetytwin_crds::condition::{ConditionStatus, Verdict, types};
-use safetytwin_crds::names::{CONTROLLER_MANAGER, printable};
-use safetytwin_crds::section::{Slot, object_name};
+use safetytwin_crds::names::{CONTROLLER_MANAGER, HostName, printable};
+use safetytwin_crds::section::{MAX_PARTS, SectionName, Slot, object_name};
 use safetytwin_crds::{Conditions as _, HostSection, HostState, HostStateStatus};
 
 use super::access;
@@ -150,14 +150,13 @@ async fn write(ctx: &Context, host: &HostState, status: HostStateStatus) -> Resu
     Ok(())
 }
 
-/// Removes the state of a host that is silent for long and that no twin refers to.
+/// Removes the state of a host that is silent for long and that no twin refers to: also sections that it has no more, and
+/// parts that they had when they were larger.
 async fn forget(ctx: &Context, host: &HostState) -> Result<Action, Error> {
-    let sections: Api<HostSection> = Api::all(ctx.client.clone());
-    for section in &host.spec.sections {
-        for part in 0..section.parts.len() {
-            for slot in [Slot::A, Slot::B] {
-                let name = object_name(host.spec.host.as_str(), section.name, part, slot);
-                api::delete("delete a section", &sections, &name, None).await?;
+    for section in SectionName::known() {
+        for part in 0..MAX_PARTS {
+            if !forget_part(ctx, &host.spec.host, section, part).await? {
+                break;
             }
         }
     }
@@ -172,6 +171,23 @@ async fn forget(ctx: &Context, host: &HostState) -> Result<Action, Error> {
     ctx.memory.forget_host(&host.uid().unwrap_or_default());
     tracing::info!(host = host.name_any(), "deleted the state of a silent host");
     Ok(Action::await_change())
+}
+
+/// Deletes both slots of a part; answers whether there was one. Parts are filled in order, so that none follows a missing
+/// one.
+async fn forget_part(
+    ctx: &Context,
+    host: &HostName,
+    section: SectionName,
+    part: usize,
+) -> Result<bool, Error> {
+    let sections: Api<HostSection> = Api::all(ctx.client.clone());
+    let mut found = false;
+    for slot in [Slot::A, Slot::B] {
+        let name = object_name(host.as_str(), section, part, slot);
+        found |= api::delete("delete a section", &sections, &name, None).await?;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

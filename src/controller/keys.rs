@@ -171,7 +171,8 @@ pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Option
 /// Removes the keys of a twin; missing is success.
 pub async fn remove(client: &Client, namespace: &str, uid: &str) -> Result<(), Error> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    api::delete("remove the twin's keys", &secrets, &secret_name(uid), None).await
+    api::delete("remove the twin's keys", &secrets, &secret_name(uid), None).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -228,12 +228,14 @@ pub async fn delete_snapshot(client: &Client, snapshot: &TwinSnapshot) -> Result
         &snapshot.name_any(),
         snapshot.uid().as_deref(),
     )
-    .await
+    .await?;
+    Ok(())
 }
 
 /// Deletes a revision by name; missing is success.
 pub async fn delete_revision(client: &Client, twin: &DigitalTwin, name: &str) -> Result<(), Error> {
-    api::delete("delete a revision", &revisions(client, twin), name, None).await
+    api::delete("delete a revision", &revisions(client, twin), name, None).await?;
+    Ok(())
 }
 
 /// Metadata of an object that goes with its twin.

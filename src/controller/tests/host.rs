@@ -49,7 +49,7 @@ pub fn publish_as(server: &Server, time: &Time, units: &[Value]) {
             Some(before) => before.slot.other(),
             None => Slot::A,
         };
-        write_section(server, name, slot, &part);
+        write_section(server, (name, 0, slot), &part);
         sections.push(Section {
             name,
             parts: vec![PartRef {
@@ -80,16 +80,17 @@ fn head(server: &Server) -> Option<HostState> {
     Some(serde_json::from_value(found).unwrap())
 }
 
-fn write_section(server: &Server, section: SectionName, slot: Slot, part: &Content) {
-    let name = object_name(HOST, section, 0, slot);
+/// Writes a part of a section of this number into a slot.
+pub fn write_section(server: &Server, (section, part, slot): (SectionName, usize, Slot), content: &Content) {
+    let name = object_name(HOST, section, part, slot);
     let spec = HostSectionSpec {
         host: HOST.parse().unwrap(),
         section,
-        part: 0,
+        part: part.try_into().unwrap(),
         slot,
         schema_version: safetytwin_crds::section::SCHEMA_VERSION,
         encoding: Encoding::ZstdBase64,
-        data: part.data(Encoding::ZstdBase64).unwrap(),
+        data: content.data(Encoding::ZstdBase64).unwrap(),
     };
     put(server, &name, HostSection::new(&name, spec));
 }

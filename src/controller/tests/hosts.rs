@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use safetytwin_crds::section::{SectionName, Slot, encode_parts};
 use safetytwin_crds::{DigitalTwin, HostSection, HostState};
 use serde_json::{Value, json};
 
@@ -82,6 +83,12 @@ fn the_state_of_a_host_without_twins_goes_seven_days_after_its_last_beat() {
     world.time.pass(7 * DAY - HOUR);
     world.run_for(MINUTE);
     assert_eq!(hosts(&world), (1, 3));
+    // What it had before: a larger section, and one that was switched off.
+    for (section, part) in [(SectionName::Units, 1), (SectionName::Cron, 0)] {
+        let content = &encode_parts(&[json!({})]).unwrap()[0];
+        host::write_section(&world.server, (section, part, Slot::B), content);
+    }
+    assert_eq!(hosts(&world), (1, 5));
     // Within one process, by its own clock.
     world.run_for(2 * HOUR);
     assert_eq!(hosts(&world), (0, 0));
