@@ -130,6 +130,12 @@ pub const POD: &[Privilege] = &[
         "token",
         "proves which node this is: bound to this pod, one hour, readable by root only",
     ),
+    when(
+        Kind::Capability,
+        "CAP_NET_ADMIN",
+        "agent.processEvents",
+        "the kernel's process connector before Linux 6.6; whoever has it can change the network of the node",
+    ),
     always(
         Kind::Rbac,
         "create hoststates,hostsections",

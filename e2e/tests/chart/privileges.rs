@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{SERVER, find, kubectl, rendered};
 
 /// Everything that can be chosen.
-const ALL: &str = "--set=agent.level=full,agent.containers.docker=true,agent.containers.podman=true,agent.sections.cron=true,agent.rpm=true";
+const ALL: &str = "--set=agent.level=full,agent.processEvents=true,agent.containers.docker=true,agent.containers.podman=true,agent.sections.cron=true,agent.rpm=true";
 const MINIMAL: &str = "--set=agent.dpkg=false";
 
 /// What the agent explains, by kind: names, also those that a chart's value gives.

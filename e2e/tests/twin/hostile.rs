@@ -55,13 +55,23 @@ fn a_unit_with_a_carriage_return_adds_no_command(world: &World) -> Result<()> {
 }
 
 fn an_argument_with_a_newline_runs_nothing(world: &World) -> Result<()> {
-    let line = "cd / && setsid --fork sleep 876543 $'1\\nExecStartPre=/bin/touch /run/pwned2' < /dev/null > /dev/null 2>&1 || true";
+    let line = "cd / && setsid --fork sh -c 'sleep 876543; :' x $'1\\nExecStartPre=/bin/touch /run/pwned2\\n' < /dev/null > /dev/null 2>&1";
     world
         .lab
         .host()
         .run(&format!("bash -c {}", safetytwin_e2e::lab::host::quote(line)))?;
-    start_on_host(world, "beside2.service", &counter("beside"))?;
-    twin::wait_unit(&world.lab, "beside2.service", "active")?;
+    // The same process, with its newlines, and nothing beside it.
+    let shell = "tr '\\000' '|' < /proc/$(pgrep --oldest --full 'sleep 876543; :')/cmdline";
+    let arguments = "sh|-c|sleep 876543; :|x|1\nExecStartPre=/bin/touch /run/pwned2\n|";
+    wait::until("the process in the twin", Duration::from_secs(240), || {
+        let guest = twin::guest(&world.lab, twin::NAME)?;
+        let seen = guest.try_run(&["/bin/sh", "-c", shell])?;
+        Ok(if seen.stdout.ends_with(arguments) {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!("{:?} {:?}", seen.stdout, seen.stderr))
+        })
+    })?;
     absent_in_twin(world, "/run/pwned2")
 }
 
