@@ -241,9 +241,13 @@ impl Publisher {
         Ok(())
     }
 
-    /// A head that names no content.
+    /// A head that says that the host is there, and of what it runs nothing.
     fn bare(&self, state: &Assembled) -> HostStateSpec {
-        head::spec(&self.settings, state, Vec::new(), self.sequence, None)
+        HostStateSpec {
+            complete: format!("0/{}", SectionName::COUNTED.len()),
+            counts: Default::default(),
+            ..head::spec(&self.settings, state, Vec::new(), self.sequence, None)
+        }
     }
 
     fn continue_from(&mut self, head: &HostStateSpec) {
