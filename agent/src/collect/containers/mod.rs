@@ -13,6 +13,7 @@ mod options;
 mod others;
 mod rootless;
 mod source;
+mod storage;
 mod stored;
 
 #[cfg(test)]

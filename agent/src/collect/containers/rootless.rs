@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use safetytwin_crds::item::container::Engine;
 use safetytwin_crds::item::unit::Account;
 
+use super::source::is_installed;
 use super::stored;
 use crate::collect::accounts::Accounts;
 use crate::hostroot::HostRoot;
@@ -48,7 +49,7 @@ pub fn running(root: &HostRoot) -> (Vec<UserEngine>, Vec<String>) {
             ids.len() - USERS
         ));
     }
-    let mut accounts = None;
+    let (mut accounts, is_installed) = (None, is_installed(root, "podman.service"));
     for uid in ids.into_iter().take(USERS) {
         for (engine, unit, socket) in [
             (Engine::Docker, "docker.service", "docker.sock"),
@@ -57,7 +58,7 @@ pub fn running(root: &HostRoot) -> (Vec<UserEngine>, Vec<String>) {
             let accounts = accounts.get_or_insert_with(|| Accounts::read(root));
             if !has_group(root, uid, unit) {
                 if engine == Engine::Podman {
-                    gaps.extend(stored::unasked_of(root, &accounts.user_of(uid)));
+                    gaps.extend(stored::unasked_of(root, &accounts.user_of(uid), is_installed));
                 }
                 continue;
             }
