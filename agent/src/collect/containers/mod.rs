@@ -7,10 +7,12 @@
 //! neither engine and do not appear. An engine that fails keeps its last known containers, and the
 //! section says so.
 
+mod devices;
 mod health;
 pub(crate) mod item;
 mod options;
 mod others;
+mod ports;
 mod rootless;
 mod source;
 mod storage;
