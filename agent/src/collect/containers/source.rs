@@ -21,7 +21,7 @@ use safetytwin_crds::names::printable;
 use super::item::{self, Inspected};
 use super::others::{self, Others};
 use super::rootless::UserEngine;
-use super::stored;
+use super::{DOCKER, PODMAN, stored};
 use crate::collect::CollectError;
 use crate::collect::bus::Bus;
 use crate::hostroot::HostRoot;
@@ -114,12 +114,12 @@ impl Source {
 
     /// The system's Docker.
     pub fn docker(socket: &Path, redactor: &Redactor) -> Self {
-        Self::new(Engine::Docker, "docker.service", socket, redactor)
+        Self::new(Engine::Docker, DOCKER, socket, redactor)
     }
 
     /// The system's Podman.
     pub fn podman(socket: &Path, redactor: &Redactor) -> Self {
-        Self::new(Engine::Podman, "podman.service", socket, redactor)
+        Self::new(Engine::Podman, PODMAN, socket, redactor)
     }
 
     /// A user's engine, which runs.
@@ -128,6 +128,11 @@ impl Source {
             user: Some(engine.user),
             ..Self::new(engine.engine, "", &engine.socket, redactor)
         }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Whether it is the system's.

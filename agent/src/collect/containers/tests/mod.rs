@@ -2,6 +2,7 @@
 
 mod engine;
 pub(crate) mod inspected;
+mod starts;
 mod stored;
 
 use std::path::{Path, PathBuf};
@@ -15,12 +16,9 @@ use super::rootless::UserEngine;
 use super::*;
 
 fn with(root: &Path, sources: Vec<Source>) -> Containers {
-    Containers {
-        root: HostRoot::new(root, root.join("proc"), root.join("sys")),
-        bus: Bus::new(root.join("no-bus")),
-        redactor: Redactor::default(),
-        sources,
-    }
+    let bus = Bus::new(root.join("no-bus"));
+    let root = HostRoot::new(root, root.join("proc"), root.join("sys"));
+    Containers::of(root, bus, Redactor::default(), sources)
 }
 
 /// A host without a bus on which `dockerd` runs.
