@@ -247,7 +247,7 @@ pub fn of_container(container: &ContainerItem) -> Option<AiItem> {
     Some(item)
 }
 
-/// The port of the host behind which a container serves.
+/// The port of the host behind which a container serves; none where its engine picks it.
 fn published(container: &ContainerItem, found: &Found) -> Option<ServedPort> {
     if container.network_mode == "host" {
         return found.port(&[]);
@@ -261,7 +261,7 @@ fn published(container: &ContainerItem, found: &Found) -> Option<ServedPort> {
     };
     let mapping = inside.into_iter().flatten().find_map(behind).or(only)?;
     Some(ServedPort {
-        number: mapping.host_port,
+        number: mapping.fixed()?,
         evidence: PortEvidence::Published,
     })
 }

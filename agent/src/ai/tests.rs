@@ -243,3 +243,21 @@ fn a_model_blob_names_its_digest_without_being_read() {
     assert_eq!(blob.digest, Some(format!("sha256:{hex}")));
     assert_eq!(model("meta/llama").file, None);
 }
+
+#[test]
+fn a_container_whose_engine_picks_the_port_serves_at_no_known_one() {
+    let port = |host: u16, last: u16| {
+        let mut item: ContainerItem = serde_json::from_value(serde_json::json!({
+            "engine": "docker", "name": "case", "run": "Up", "image": "ollama/ollama", "imageId": "sha256:0",
+            "networkMode": "bridge", "restartPolicy": "no",
+            "ports": [{"containerPort": 11434, "protocol": "tcp", "hostPort": host, "lastHostPort": last}],
+        }))
+        .unwrap();
+        item.name = "ollama".parse().unwrap();
+        of_container(&item).unwrap().port.map(|port| port.number)
+    };
+    assert_eq!(
+        (port(21434, 0), port(0, 0), port(21434, 21440)),
+        (Some(21434), None, None)
+    );
+}

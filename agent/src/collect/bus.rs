@@ -209,6 +209,23 @@ where
     call(connection, SYSTEMD, MANAGER_PATH, MANAGER, member, args).await
 }
 
+/// Has the service manager send its signals.
+///
+/// # Errors
+/// The call fails.
+pub async fn subscribe(connection: &Connection) -> Result<(), CollectError> {
+    match manage(connection, "Subscribe", &()).await {
+        // By an earlier attempt on this connection whose answer came too late.
+        Err(error) if is_named(&error, "org.freedesktop.systemd1.AlreadySubscribed") => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Whether the service manager refused a call with this D-Bus error.
+fn is_named(error: &CollectError, expected: &str) -> bool {
+    matches!(error, CollectError::Bus { source: zbus::Error::MethodError(name, _, _), .. } if name.as_str() == expected)
+}
+
 /// A method call with the connection's deadline.
 pub async fn call<B>(
     connection: &Connection,

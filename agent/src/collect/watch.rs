@@ -1,6 +1,7 @@
 //! inotify(7) watches on directories of the host: a changed file shows without polling.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::net::unix::pipe::Receiver;
@@ -26,7 +27,7 @@ pub struct Watch {
     known: BTreeSet<i32>,
     flags: WatchFlags,
     /// Whether a change of the file of this name matters.
-    matters: fn(&[u8]) -> bool,
+    matters: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
 }
 
 impl Watch {
@@ -34,13 +35,13 @@ impl Watch {
     ///
     /// # Errors
     /// The kernel's limit of instances is reached.
-    pub fn new(matters: fn(&[u8]) -> bool) -> std::io::Result<Self> {
+    pub fn new(matters: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> std::io::Result<Self> {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         Ok(Self {
             events: Receiver::from_owned_fd_unchecked(fd)?,
             known: BTreeSet::new(),
             flags: NAMES,
-            matters,
+            matters: Box::new(matters),
         })
     }
 
@@ -53,10 +54,15 @@ impl Watch {
     /// Watches all of `dirs` that exist now; says whether one of them was not watched before.
     /// Watching one twice is no change.
     pub fn follow<'a>(&mut self, root: &HostRoot, dirs: impl IntoIterator<Item = &'a str>) -> bool {
+        self.follow_paths(dirs.into_iter().map(|dir| root.locate(dir)))
+    }
+
+    /// The same of directories by their paths as this process sees them.
+    pub fn follow_paths(&mut self, dirs: impl IntoIterator<Item = PathBuf>) -> bool {
         let flags = self.flags | WatchFlags::ONLYDIR;
         let dirs = dirs.into_iter().take(MOST);
         // A directory that is missing or went away meanwhile has nothing to watch.
-        let watches = dirs.filter_map(|dir| inotify::add_watch(&self.events, root.locate(dir), flags).ok());
+        let watches = dirs.filter_map(|dir| inotify::add_watch(&self.events, dir, flags).ok());
         let now: BTreeSet<i32> = watches.collect();
         let news = !now.is_subset(&self.known);
         self.known = now;

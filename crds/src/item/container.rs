@@ -94,7 +94,9 @@ pub struct ContainerItem {
     /// Runs with all privileges.
     #[serde(default)]
     pub privileged: bool,
-    /// Devices of the host that it is given: `device /dev/kfd`, `gpus all`, sorted.
+    /// Devices of the host that it is given, sorted: `device ` and `--device` as Docker writes it
+    /// (`/dev/kfd`, `/dev/sda:/dev/xvda:r`: by what name, if by another, and what it may do, if not
+    /// all of read, write and mknod), `gpus all`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
     /// Health check, when it differs from the image's.
@@ -154,8 +156,8 @@ pub struct HealthCheck {
     pub retries: i64,
 }
 
-/// A published port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A published port, as it is declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// Port inside the container.
@@ -165,8 +167,20 @@ pub struct PortMapping {
     /// Address on the host; empty means all.
     #[serde(default)]
     pub host_ip: String,
-    /// Port on the host.
+    /// Port on the host; 0 means one that the engine picks at each start.
     pub host_port: u16,
+    /// The last of several ports on the host, of which the engine picks one at each start and `host_port`
+    /// is the first; 0 means that there is only that one.
+    #[serde(default, skip_serializing_if = "unset")]
+    pub last_host_port: u16,
+}
+
+impl PortMapping {
+    /// The port on the host, when the declaration alone says which it is.
+    pub fn fixed(&self) -> Option<u16> {
+        let picked = self.host_port == 0 || self.last_host_port != 0;
+        (!picked).then_some(self.host_port)
+    }
 }
 
 /// A mount of a container.
@@ -201,6 +215,19 @@ mod tests {
         let item: ContainerItem = serde_json::from_str(old).unwrap();
         assert_eq!(item.options, ContainerOptions::default());
         assert_eq!(canonical_json(&item).unwrap(), old.as_bytes());
+    }
+
+    #[test]
+    fn a_port_is_written_as_it_was_unless_its_host_port_is_one_of_several() {
+        let old = r#"{"containerPort":80,"hostIp":"","hostPort":8080,"protocol":"tcp"}"#;
+        let mut port: PortMapping = serde_json::from_str(old).unwrap();
+        assert_eq!(canonical_json(&port).unwrap(), old.as_bytes());
+        assert_eq!(port.fixed(), Some(8080));
+        port.last_host_port = 8090;
+        let several =
+            r#"{"containerPort":80,"hostIp":"","hostPort":8080,"lastHostPort":8090,"protocol":"tcp"}"#;
+        assert_eq!(canonical_json(&port).unwrap(), several.as_bytes());
+        assert_eq!((port.fixed(), PortMapping::default().fixed()), (None, None));
     }
 
     #[test]

@@ -113,7 +113,7 @@ prop_compose! {
             ..ContainerOptions::default()
         };
         item.cap_add = vec![alias];
-        item.ports = vec![PortMapping { container_port: port, protocol: user, host_ip: source.clone(), host_port: port }];
+        item.ports = vec![PortMapping { container_port: port, protocol: user, host_ip: source.clone(), host_port: port, last_host_port: port.wrapping_mul(3) }];
         item.mounts = ["volume", "tmpfs", "bind"].iter().map(|kind| Mount {
             target: target.clone(), kind: (*kind).into(), source: source.clone(), read_only: flag, ..Mount::default()
         }).collect();
@@ -236,6 +236,7 @@ fn what_a_container_may_not_have_is_left_out_and_listed() {
             protocol: protocol.into(),
             host_ip: String::new(),
             host_port: port,
+            ..PortMapping::default()
         })
         .to_vec();
     item.mounts = ["/:/host", "/var/run/docker.sock:/var/run/docker.sock"]

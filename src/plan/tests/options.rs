@@ -1,6 +1,6 @@
 //! What else a container is started with: taken over, or left out and named.
 
-use safetytwin_crds::item::container::{ContainerOptions, Engine, Pod, StaticAddress, Ulimit};
+use safetytwin_crds::item::container::{ContainerOptions, Engine, Pod, PortMapping, StaticAddress, Ulimit};
 use safetytwin_crds::item::unit::Account;
 use safetytwin_crds::item::{ContainerItem, Reason};
 
@@ -236,4 +236,80 @@ fn containers_of_two_users_and_of_root_are_three_in_the_twin() {
     assert_eq!(of(None), name("podman-web", "web"));
     assert_eq!(of(Some(1000)), name("podman:1000-web", "web.user1000"));
     assert_eq!(of(Some(1001)), name("podman:1001-web", "web.user1001"));
+}
+
+/// Words that publish ports, each mapping being its address and its first and last port of the host.
+fn published(engine: Engine, ports: &[(&str, u16, u16)]) -> (Vec<String>, Rendered) {
+    let mut item = container("web");
+    let port = |(address, first, last): &(&str, u16, u16)| PortMapping {
+        container_port: 80,
+        protocol: "tcp".into(),
+        host_ip: (*address).into(),
+        host_port: *first,
+        last_host_port: *last,
+    };
+    item.ports = ports.iter().map(port).collect();
+    let rendered = render(&item, engine).unwrap();
+    let words = words(&rendered).into_iter();
+    (
+        words.filter(|word| word.starts_with("--publish")).collect(),
+        rendered,
+    )
+}
+
+#[test]
+fn a_port_that_the_hosts_engine_picks_is_picked_by_the_twins() {
+    for engine in [Engine::Docker, Engine::Podman] {
+        for (address, word) in [
+            ("", "--publish=80/tcp"),
+            ("10.0.0.7", "--publish=80/tcp"),
+            ("127.0.0.1", "--publish=127.0.0.1::80/tcp"),
+            ("::1", "--publish=[::1]::80/tcp"),
+        ] {
+            assert_eq!(published(engine, &[(address, 0, 0)]).0, [word]);
+        }
+        assert_eq!(
+            published(engine, &[("127.0.0.1", 8080, 0)]).0,
+            ["--publish=127.0.0.1:8080:80/tcp"]
+        );
+    }
+}
+
+#[test]
+fn one_port_of_several_is_picked_by_docker_and_the_first_of_them_by_podman() {
+    let (words, rendered) = published(Engine::Docker, &[("127.0.0.1", 8000, 8010)]);
+    assert_eq!(words, ["--publish=127.0.0.1:8000-8010:80/tcp"]);
+    assert_eq!(rendered.substituted, None, "{:?}", rendered.details);
+    let (words, rendered) = published(Engine::Podman, &[("", 8000, 8010)]);
+    assert_eq!(words, ["--publish=8000:80/tcp"]);
+    assert!(
+        rendered
+            .details
+            .contains(&"port 8000 instead of one up to 8010".to_owned())
+    );
+}
+
+#[test]
+fn no_port_out_of_several_is_the_twins_own_way_in() {
+    // Nor is one that ends before it begins a range.
+    for (first, last) in [(22, 0), (22, 30), (1, 22), (1, 65_535), (23, 5), (0, 5), (80, 80)] {
+        let (words, rendered) = published(Engine::Docker, &[("", first, last)]);
+        assert_eq!(words, Vec::<String>::new(), "{first} {last}");
+        assert_eq!(rendered.substituted, Some(Reason::NotPermitted));
+    }
+}
+
+#[test]
+fn a_device_is_left_out_by_its_whole_mapping() {
+    let mut item = container("web");
+    let device = "/dev/disk/by-id/usb-0000:0000-0:0:/dev/disk/by-id/usb-0000:0000-0:0:r";
+    item.devices = vec![format!("device {device}")];
+    let rendered = render(&item, item.engine).unwrap();
+    assert_eq!(
+        rendered.details,
+        [format!(
+            "device {device} left out: a twin has no devices of its host"
+        )]
+    );
+    assert!(!words(&rendered).iter().any(|word| word.contains("device")));
 }

@@ -115,6 +115,7 @@ fn systemd_accepts_every_kind_of_unit_that_is_rendered() {
         protocol: "tcp".into(),
         host_ip: "0.0.0.0".into(),
         host_port: 8080,
+        ..PortMapping::default()
     }];
     web.mounts = vec![Mount {
         target: "/data".into(),

@@ -68,7 +68,7 @@ pub fn render(item: &ContainerItem, engine: Engine) -> Result<Rendered, Refusal>
     note_differences(item, engine, &mut rendered);
     let image = image(item)?;
     let lines = Lines { engine };
-    let mut options = options::options(item, &mut rendered)?;
+    let mut options = options::options(item, engine, &mut rendered)?;
     options.extend(settings::settings(item, engine, &mut rendered));
     let networks = options::networks(item, &mut rendered);
     let before = lines.before(item, image, &options, &networks);

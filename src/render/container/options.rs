@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use safetytwin_crds::item::container::{HealthCheck, Mount};
+use safetytwin_crds::item::container::{Engine, HealthCheck, Mount, PortMapping};
 use safetytwin_crds::item::{ContainerItem, Reason};
 use safetytwin_crds::names::{ContainerName, printable};
 
@@ -30,7 +30,11 @@ const NEVER_ADDED: &[&str] = &[
 ];
 
 /// Options as whole words; what is left out is noted in `rendered`.
-pub(super) fn options(item: &ContainerItem, rendered: &mut Rendered) -> Result<Vec<String>, Refusal> {
+pub(super) fn options(
+    item: &ContainerItem,
+    engine: Engine,
+    rendered: &mut Rendered,
+) -> Result<Vec<String>, Refusal> {
     let mut words = Vec::new();
     let text = |what: &str, value: &str| -> Result<(), Refusal> {
         if value.len() <= 4096 && !value.chars().any(char::is_control) {
@@ -74,7 +78,7 @@ pub(super) fn options(item: &ContainerItem, rendered: &mut Rendered) -> Result<V
             words.push(format!("--label={key}={value}"));
         }
     }
-    ports(item, rendered, &mut words);
+    ports(item, engine, rendered, &mut words);
     for mount in &item.mounts {
         match mount_option(mount) {
             Ok(word) => words.push(word),
@@ -91,7 +95,7 @@ fn devices(item: &ContainerItem, rendered: &mut Rendered) {
     for device in &item.devices {
         let detail = format!(
             "{} left out: a twin has no devices of its host",
-            printable(device, 60)
+            printable(device, 120)
         );
         rendered.substitute(Reason::NotPermitted, detail);
     }
@@ -182,30 +186,43 @@ fn capabilities(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<S
 
 /// Published ports. An address of the host does not exist in the twin; only loopback keeps its
 /// meaning. Port 22 is the twin's own.
-fn ports(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<String>) {
+fn ports(item: &ContainerItem, engine: Engine, rendered: &mut Rendered, words: &mut Vec<String>) {
     let mut published = BTreeSet::new();
     for port in &item.ports {
         let protocol = port.protocol.as_str();
-        let why = if !matches!(protocol, "tcp" | "udp" | "sctp") || port.container_port == 0 {
+        let is_range = port.host_port != 0 && port.host_port < port.last_host_port;
+        let why = if !matches!(protocol, "tcp" | "udp" | "sctp")
+            || port.container_port == 0
+            || (port.last_host_port != 0 && !is_range)
+        {
             Some("not a port that can be published")
-        } else if protocol == "tcp" && port.host_port.to_string() == CHANNEL_PORT {
+        } else if protocol == "tcp" && may_be(port, CHANNEL_PORT) {
             Some("it is the twin's own way in")
         } else {
             None
         };
         if let Some(why) = why {
-            let detail = format!("port {} left out: {why}", port.host_port);
-            rendered.substitute(Reason::NotPermitted, detail);
+            let number = port.fixed().unwrap_or(port.container_port);
+            rendered.substitute(Reason::NotPermitted, format!("port {number} left out: {why}"));
             continue;
         }
-        let host = match port.host_port {
-            0 => String::new(),
-            port => format!("{port}:"),
-        };
         let address = match port.host_ip.as_str() {
             "127.0.0.1" => "127.0.0.1:",
             "::1" => "[::1]:",
             _ => "",
+        };
+        let host = match (port.host_port, port.last_host_port) {
+            // Between two colons where an address stands first: `127.0.0.1::80`.
+            (0, _) if address.is_empty() => String::new(),
+            (0, _) => ":".to_owned(),
+            (port, 0) => format!("{port}:"),
+            (first, last) if engine == Engine::Docker => format!("{first}-{last}:"),
+            // Podman takes as many ports of the host as of the container.
+            (first, last) => {
+                let detail = format!("port {first} instead of one up to {last}");
+                rendered.substitute(Reason::EngineSubstituted, detail);
+                format!("{first}:")
+            }
         };
         // Docker lists a port once for each family.
         published.insert(format!(
@@ -214,6 +231,12 @@ fn ports(item: &ContainerItem, rendered: &mut Rendered, words: &mut Vec<String>)
         ));
     }
     words.extend(published);
+}
+
+/// Whether a mapping's port of the host may be this one.
+fn may_be(port: &PortMapping, number: &str) -> bool {
+    let ports = port.host_port..=port.last_host_port.max(port.host_port);
+    number.parse().is_ok_and(|number| ports.contains(&number))
 }
 
 fn mount_option(mount: &Mount) -> Result<String, &'static str> {

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{
-    ContainerInspectResponse, HostConfig, ImageConfig, ImageInspect, MountPoint, PortBinding,
-};
-use safetytwin_crds::item::container::{ContainerItem, Engine, Mount, PortMapping};
+use bollard::models::{ContainerInspectResponse, HostConfig, ImageConfig, ImageInspect, MountPoint};
+use safetytwin_crds::item::container::{ContainerItem, Engine, Mount};
 use safetytwin_crds::item::observed::ObservedContainer;
 use safetytwin_crds::item::unit::Account;
 use safetytwin_crds::item::{RunClass, Text};
 use safetytwin_crds::names::ContainerName;
 
 use super::others::Others;
-use super::{health, options};
+use super::{devices, health, options, ports};
 use crate::redact::{Redactor, Tally};
 
 /// A container as its engine shows it.
@@ -69,7 +67,7 @@ pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
         user: differing(&config.user, image.and_then(|i| i.user.as_ref()), clean),
         working_directory: differing(&config.working_dir, of_image_dir, clean),
         environment_names: environment(config.env.as_deref(), of_image, clean),
-        ports: ports(host),
+        ports: ports::ports(config, host),
         mounts: mounts(details.mounts.as_deref().unwrap_or_default(), clean),
         network_mode: network_mode(host, others, clean),
         networks: networks(details, &name, clean),
@@ -79,7 +77,7 @@ pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
         cap_add: sorted(host.cap_add.clone()),
         cap_drop: sorted(host.cap_drop.clone()),
         privileged: host.privileged.unwrap_or(false),
-        devices: devices(host, clean),
+        devices: devices::devices(host, clean),
         health_check,
         log_driver: log_driver(host, clean),
         labels: labels(config, image, clean),
@@ -176,48 +174,6 @@ fn log_driver(host: &HostConfig, clean: &mut Tally<'_>) -> String {
     }
 }
 
-/// Devices by path, and what of the GPUs is asked for (`--gpus`, or the Container Device Interface).
-fn devices(host: &HostConfig, clean: &mut Tally<'_>) -> Vec<String> {
-    let paths = host
-        .devices
-        .iter()
-        .flatten()
-        .filter_map(|d| d.path_on_host.as_deref());
-    let mut list: Vec<String> = paths.map(|path| format!("device {}", clean.text(path))).collect();
-    for request in host.device_requests.iter().flatten() {
-        let ids = request.device_ids.clone().unwrap_or_default();
-        let what = match request.count {
-            _ if !ids.is_empty() => clean.text(&ids.join(",")),
-            Some(-1) => "all".to_owned(),
-            count => count.unwrap_or(0).to_string(),
-        };
-        list.push(format!("gpus {what}"));
-    }
-    sorted(Some(list))
-}
-
-fn ports(host: &HostConfig) -> Vec<PortMapping> {
-    let mut ports = Vec::new();
-    for (container, bindings) in host.port_bindings.iter().flatten() {
-        for binding in bindings.iter().flatten() {
-            ports.extend(port(container, binding));
-        }
-    }
-    ports.sort();
-    ports
-}
-
-/// `8080/tcp` and its binding; none when a number is no port.
-fn port(container: &str, binding: &PortBinding) -> Option<PortMapping> {
-    let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
-    Some(PortMapping {
-        container_port: port.parse().ok()?,
-        protocol: protocol.to_owned(),
-        host_ip: binding.host_ip.clone().unwrap_or_default(),
-        host_port: binding.host_port.as_deref()?.parse().ok()?,
-    })
-}
-
 fn mounts(points: &[MountPoint], clean: &mut Tally<'_>) -> Vec<Mount> {
     let mut mount = |point: &MountPoint| {
         let kind = point.typ.as_ref().map(|t| t.to_string()).unwrap_or_default();
@@ -291,7 +247,8 @@ fn cpu_milli(host: &HostConfig) -> i64 {
     }
 }
 
-fn sorted(list: Option<Vec<String>>) -> Vec<String> {
+/// Without duplicates.
+pub(super) fn sorted(list: Option<Vec<String>>) -> Vec<String> {
     let mut list = list.unwrap_or_default();
     list.sort();
     list.dedup();

@@ -7,12 +7,16 @@
 //! neither engine and do not appear. An engine that fails keeps its last known containers, and the
 //! section says so.
 
+mod devices;
 mod health;
 pub(crate) mod item;
 mod options;
 mod others;
+mod ports;
 mod rootless;
 mod source;
+mod starts;
+mod storage;
 mod stored;
 
 #[cfg(test)]
@@ -28,6 +32,7 @@ use safetytwin_crds::section::SectionName;
 use tokio::time::Instant;
 
 use self::source::Source;
+use self::starts::Starts;
 use super::bus::Bus;
 use super::{Budget, CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::HostRoot;
@@ -40,25 +45,36 @@ const SLOWEST_LOOK: Duration = Duration::from_secs(60);
 /// Events of one `docker run` are looked at together.
 const BURST: Duration = Duration::from_millis(150);
 
+/// Services of the system's engines.
+const DOCKER: &str = "docker.service";
+const PODMAN: &str = "podman.service";
+
 /// The collector of all engines.
 pub struct Containers {
     root: HostRoot,
     bus: Bus,
     redactor: Redactor,
     sources: Vec<Source>,
+    starts: Starts,
 }
 
 impl Containers {
     /// A collector that connects when an engine runs.
     pub fn new(settings: &Settings, bus: Bus) -> Self {
+        let sources = vec![
+            Source::docker(&settings.docker_socket, &settings.redactor),
+            Source::podman(&settings.podman_socket, &settings.redactor),
+        ];
+        Self::of(settings.root.clone(), bus, settings.redactor.clone(), sources)
+    }
+
+    fn of(root: HostRoot, bus: Bus, redactor: Redactor, sources: Vec<Source>) -> Self {
         Self {
-            root: settings.root.clone(),
+            root,
             bus,
-            redactor: settings.redactor.clone(),
-            sources: vec![
-                Source::docker(&settings.docker_socket, &settings.redactor),
-                Source::podman(&settings.podman_socket, &settings.redactor),
-            ],
+            redactor,
+            starts: Starts::new(sources.iter().map(Source::socket)),
+            sources,
         }
     }
 
@@ -98,7 +114,11 @@ impl Collector for Containers {
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
+        // Before each look at what it tells of: what starts meanwhile is told.
+        self.starts.begin(&self.bus, &[DOCKER, PODMAN]).await;
+        self.starts.directories(rootless::groups(&self.root));
         let mut gaps = self.follow_users();
+        self.starts.sockets(self.sources.iter().map(Source::socket));
         let (mut items, mut observed) = (Vec::new(), Vec::new());
         // Borrowed, never taken out: a look that is given up at any await must find them again.
         let (bus, root) = (&self.bus, &self.root);
@@ -121,27 +141,32 @@ impl Collector for Containers {
     }
 
     async fn changed(&mut self) {
-        let events = self.sources.iter().enumerate().filter_map(|(at, source)| {
+        let Self { sources, starts, .. } = self;
+        let events = sources.iter().enumerate().filter_map(|(at, source)| {
             let events = source.events()?;
             Some(events.map(move |event| (at, event)).boxed())
         });
         let mut events = futures::stream::select_all(events);
-        if events.is_empty() {
-            return std::future::pending().await;
-        }
         let mut until = None;
         loop {
-            let event = match until {
-                None => events.next().await,
-                // What belongs to it comes within this time; what comes later is told to the next call.
-                Some(at) => match tokio::time::timeout_at(at, events.next()).await {
-                    Ok(event) => event,
-                    Err(_) => return,
-                },
+            // What belongs to it comes within this time; what comes later is told to the next call.
+            let over = async {
+                match until {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                event = events.next(), if !events.is_empty() => event,
+                () = starts.changed() => {
+                    until.get_or_insert_with(|| Instant::now() + BURST);
+                    continue;
+                }
+                () = over => return,
             };
             match event {
                 Some((at, Ok(event))) => {
-                    if self.sources.get_mut(at).is_some_and(|source| source.note(&event)) {
+                    if sources.get_mut(at).is_some_and(|source| source.note(&event)) {
                         until.get_or_insert_with(|| Instant::now() + BURST);
                     }
                 }

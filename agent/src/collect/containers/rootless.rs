@@ -10,13 +10,18 @@ use std::path::PathBuf;
 use safetytwin_crds::item::container::Engine;
 use safetytwin_crds::item::unit::Account;
 
-use super::stored;
+use super::source::is_installed;
+use super::{DOCKER, PODMAN, stored};
 use crate::collect::accounts::Accounts;
-use crate::hostroot::HostRoot;
+use crate::hostroot::{HostRoot, ReadError};
 
 /// Most users whose engines are looked for.
 const USERS: usize = 64;
 const RUN: &str = "/run/user";
+/// Where the tree of control groups is that systemd makes, below sysfs.
+const TREES: [&str; 3] = ["fs/cgroup", "fs/cgroup/systemd", "fs/cgroup/unified"];
+/// In which a user's services are (systemd.special(7)).
+const SLICE: &str = "app.slice";
 
 /// A user's engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,35 +34,48 @@ pub struct UserEngine {
     pub socket: PathBuf,
 }
 
+/// Users that have a directory for what they run, by id.
+fn users(root: &HostRoot) -> Result<Vec<u32>, ReadError> {
+    let names = root.list(RUN)?;
+    let ids = names.iter().filter_map(|id| id.to_str()?.parse().ok());
+    let mut ids: Vec<u32> = ids.filter(|id| *id != 0).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Directories in which a group appears when a user's engine starts, as this process sees them.
+pub fn groups(root: &HostRoot) -> Vec<PathBuf> {
+    let users = users(root).unwrap_or_default().into_iter().take(USERS);
+    let managers = users.flat_map(|uid| {
+        let manager = manager(uid);
+        TREES.map(|tree| root.sys().join(tree).join(&manager))
+    });
+    managers.flat_map(|group| [group.join(SLICE), group]).collect()
+}
+
 /// Engines of users that run now, and reasons why there may be more.
 pub fn running(root: &HostRoot) -> (Vec<UserEngine>, Vec<String>) {
     let (mut engines, mut gaps) = (Vec::new(), Vec::new());
-    let ids = match root.list(RUN) {
-        Ok(names) => names,
+    let ids = match users(root) {
+        Ok(ids) => ids,
         Err(error) => return (engines, vec![error.to_string()]),
     };
-    let mut ids: Vec<u32> = ids
-        .iter()
-        .filter_map(|id| id.to_str()?.parse().ok())
-        .filter(|id| *id != 0)
-        .collect();
-    ids.sort_unstable();
     if ids.len() > USERS {
         gaps.push(format!(
             "engines of {} users are not looked for",
             ids.len() - USERS
         ));
     }
-    let mut accounts = None;
+    let (mut accounts, is_installed) = (None, is_installed(root, PODMAN));
     for uid in ids.into_iter().take(USERS) {
         for (engine, unit, socket) in [
-            (Engine::Docker, "docker.service", "docker.sock"),
-            (Engine::Podman, "podman.service", "podman/podman.sock"),
+            (Engine::Docker, DOCKER, "docker.sock"),
+            (Engine::Podman, PODMAN, "podman/podman.sock"),
         ] {
             let accounts = accounts.get_or_insert_with(|| Accounts::read(root));
             if !has_group(root, uid, unit) {
                 if engine == Engine::Podman {
-                    gaps.extend(stored::unasked_of(root, &accounts.user_of(uid)));
+                    gaps.extend(stored::unasked_of(root, &accounts.user_of(uid), is_installed));
                 }
                 continue;
             }
@@ -71,12 +89,16 @@ pub fn running(root: &HostRoot) -> (Vec<UserEngine>, Vec<String>) {
     (engines, gaps)
 }
 
+/// Control group of a user's service manager.
+fn manager(uid: u32) -> String {
+    format!("user.slice/user-{uid}.slice/user@{uid}.service")
+}
+
 /// Whether a service of a user's manager has a control group, in the unified tree or in systemd's own.
 fn has_group(root: &HostRoot, uid: u32, unit: &str) -> bool {
-    let group = format!("user.slice/user-{uid}.slice/user@{uid}.service/app.slice/{unit}");
-    ["fs/cgroup", "fs/cgroup/systemd", "fs/cgroup/unified"]
-        .iter()
-        .any(|tree| root.sys().join(tree).join(&group).is_dir())
+    let group = format!("{}/{SLICE}/{unit}", manager(uid));
+    let mut trees = TREES.iter();
+    trees.any(|tree| root.sys().join(tree).join(&group).is_dir())
 }
 
 #[cfg(test)]

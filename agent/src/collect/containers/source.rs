@@ -21,7 +21,7 @@ use safetytwin_crds::names::printable;
 use super::item::{self, Inspected};
 use super::others::{self, Others};
 use super::rootless::UserEngine;
-use super::stored::{self, LIBPOD};
+use super::{DOCKER, PODMAN, stored};
 use crate::collect::CollectError;
 use crate::collect::bus::Bus;
 use crate::hostroot::HostRoot;
@@ -32,8 +32,6 @@ const DEADLINE_SECONDS: u64 = 10;
 const WHOLE: Duration = Duration::from_secs(600);
 /// Largest item as canonical JSON: one part of a section holds it whatever else there is.
 const ITEM_BYTES: usize = 128 * 1024;
-/// The directory that it is in; it is there before the first container.
-const LIBPOD_ROOT: &str = "/var/lib/containers";
 /// Where an engine's service is, once the engine is installed.
 const INSTALLED_IN: [&str; 4] = [
     "/etc/systemd/system",
@@ -78,9 +76,10 @@ fn steady(mut row: ContainerSummary) -> ContainerSummary {
     row
 }
 
-/// Whether a directory that does not exist would be missing on the host, too.
-fn sees(root: &HostRoot, dir: &str) -> bool {
-    root.locate("/") == Path::new("/") || root.modified(dir).is_some()
+/// Whether the service of an engine is installed.
+pub(super) fn is_installed(root: &HostRoot, unit: &str) -> bool {
+    let mut files = INSTALLED_IN.iter().map(|dir| format!("{dir}/{unit}"));
+    files.any(|file| root.modified(&file).is_some())
 }
 
 /// Whether an engine answered, but with what cannot be used: that is one container's affair.
@@ -115,12 +114,12 @@ impl Source {
 
     /// The system's Docker.
     pub fn docker(socket: &Path, redactor: &Redactor) -> Self {
-        Self::new(Engine::Docker, "docker.service", socket, redactor)
+        Self::new(Engine::Docker, DOCKER, socket, redactor)
     }
 
     /// The system's Podman.
     pub fn podman(socket: &Path, redactor: &Redactor) -> Self {
-        Self::new(Engine::Podman, "podman.service", socket, redactor)
+        Self::new(Engine::Podman, PODMAN, socket, redactor)
     }
 
     /// A user's engine, which runs.
@@ -129,6 +128,11 @@ impl Source {
             user: Some(engine.user),
             ..Self::new(engine.engine, "", &engine.socket, redactor)
         }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Whether it is the system's.
@@ -225,21 +229,12 @@ impl Source {
     /// What is known of an engine that cannot be asked: a reason if it may have containers. A pod
     /// sees neither socket nor list that it was not given, so their absence alone says nothing.
     fn silent(&self, root: &HostRoot) -> Option<String> {
+        let is_installed = is_installed(root, self.unit);
         match self.engine {
-            Engine::Docker => (self.socket.exists() || self.is_installed(root))
+            Engine::Docker => (self.socket.exists() || is_installed)
                 .then(|| "docker: installed but not running; asking would start it".to_owned()),
-            Engine::Podman => match root.read(LIBPOD, 16 * 1024 * 1024) {
-                Ok(list) => stored::unasked("podman", &list),
-                Err(error) if error.is_not_found() => (!sees(root, LIBPOD_ROOT) && self.is_installed(root))
-                    .then(|| format!("podman: installed, but {LIBPOD_ROOT} is not visible")),
-                Err(error) => Some(format!("podman: {error}")),
-            },
+            Engine::Podman => stored::unasked(root, is_installed),
         }
-    }
-
-    fn is_installed(&self, root: &HostRoot) -> bool {
-        let mut files = INSTALLED_IN.iter().map(|dir| format!("{dir}/{}", self.unit));
-        files.any(|file| root.modified(&file).is_some())
     }
 
     fn fail(&self, source: Error) -> CollectError {

@@ -206,11 +206,7 @@ impl Signals {
             let stream = MessageStream::for_match_rule(rule, connection, None).await;
             streams.push(stream.map_err(fail)?);
         }
-        match bus::manage(connection, "Subscribe", &()).await {
-            // By an earlier attempt on this connection whose answer came too late.
-            Err(error) if is_named(&error, "org.freedesktop.systemd1.AlreadySubscribed") => {}
-            answer => drop(answer?),
-        }
+        bus::subscribe(connection).await?;
         let shared = Arc::<Shared>::default();
         let task = tokio::spawn(drain(streams, shared.clone())).abort_handle();
         Ok(Self { shared, task })
@@ -263,11 +259,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Whether the service manager refused a call with this D-Bus error.
-fn is_named(error: &CollectError, expected: &str) -> bool {
-    matches!(error, CollectError::Bus { source: zbus::Error::MethodError(name, _, _), .. } if name.as_str() == expected)
 }
 
 async fn drain(streams: Vec<MessageStream>, shared: Arc<Shared>) {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use futures::stream::Pending;
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -21,6 +22,8 @@ pub struct Answer {
     pub half: bool,
 }
 
+/// What an answer has, or nothing for ever: an engine at which nothing happens.
+type Body = Either<Full<Bytes>, StreamBody<Pending<Result<Frame<Bytes>, Infallible>>>>;
 type Answers = Arc<Mutex<BTreeMap<String, Answer>>>;
 
 /// The engine. Paths are without the version of the API.
@@ -28,22 +31,28 @@ pub struct FakeEngine {
     pub socket: PathBuf,
     answers: Answers,
     asked: Arc<Mutex<Vec<String>>>,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl FakeEngine {
     /// Starts one without containers.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("engine.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
+        let mut engine = Self::at(&dir.path().join("engine.sock"));
+        engine._dir = Some(dir);
+        engine
+    }
+
+    /// The same at a socket, which appears now.
+    pub fn at(socket: &Path) -> Self {
+        let listener = UnixListener::bind(socket).unwrap();
         let (answers, asked) = (Answers::default(), Arc::<Mutex<Vec<String>>>::default());
         tokio::spawn(serve(listener, answers.clone(), asked.clone()));
         let engine = Self {
-            socket,
+            socket: socket.into(),
             answers,
             asked,
-            _dir: dir,
+            _dir: None,
         };
         engine.says("/version", r#"{"ApiVersion":"1.41"}"#);
         engine.says("/containers/json", "[]");
@@ -97,7 +106,7 @@ async fn serve(listener: UnixListener, answers: Answers, asked: Arc<Mutex<Vec<St
     }
 }
 
-fn respond(path: &str, answers: &Answers, asked: &Mutex<Vec<String>>) -> Response<Full<Bytes>> {
+fn respond(path: &str, answers: &Answers, asked: &Mutex<Vec<String>>) -> Response<Body> {
     let bare = path
         .split_once("/v")
         .and_then(|(_, rest)| rest.split_once('/'))
@@ -109,12 +118,18 @@ fn respond(path: &str, answers: &Answers, asked: &Mutex<Vec<String>>) -> Respons
         body: r#"{"message":"no such thing"}"#.to_owned(),
         half: false,
     };
-    let answer = answers.lock().unwrap().get(&bare).cloned().unwrap_or(missing);
+    let answer = answers.lock().unwrap().get(&bare).cloned();
+    if answer.is_none() && bare == "/events" {
+        let silent = StreamBody::new(futures::stream::pending());
+        return Response::new(Either::Right(silent));
+    }
+    let answer = answer.unwrap_or(missing);
     let mut response = Response::builder()
         .status(answer.status)
         .header("content-type", "application/json");
     if answer.half {
         response = response.header("content-length", answer.body.len() * 2);
     }
-    response.body(Full::new(Bytes::from(answer.body))).unwrap()
+    let body = Full::new(Bytes::from(answer.body));
+    response.body(Either::Left(body)).unwrap()
 }

@@ -1,11 +1,11 @@
 //! Answers of `GET /containers/ID/json` in full, as Docker 27 and Podman 4 give them.
 
 use bollard::models::{ContainerInspectResponse, ImageInspect};
-use safetytwin_crds::item::ContainerItem;
-use safetytwin_crds::item::container::{ContainerOptions, Engine};
-use serde_json::json;
+use safetytwin_crds::item::container::{ContainerOptions, Engine, Mount};
+use safetytwin_crds::item::{ContainerItem, RunClass, Text};
+use serde_json::{Value, json};
 
-use crate::collect::containers::item::{Inspected, container};
+use crate::collect::containers::item::{Inspected, container, observed};
 use crate::collect::containers::others::Others;
 use crate::redact::Redactor;
 
@@ -99,4 +99,160 @@ fn options_with_control_characters_never_leave_their_strings() {
         key.contains("\u{0}\nExecStart"),
         "kept as it is, escaped where it is shown: {key:?}"
     );
+}
+
+/// The fixture with some values instead of its own, by JSON pointer.
+fn changed(inspected: &str, values: &[(&str, Value)]) -> String {
+    let mut all: Value = serde_json::from_str(inspected).unwrap();
+    for (pointer, value) in values {
+        *all.pointer_mut(pointer).unwrap() = value.clone();
+    }
+    all.to_string()
+}
+
+fn words(list: Option<&Vec<Text>>) -> Option<Vec<String>> {
+    list.map(|list| {
+        list.iter()
+            .map(|word| String::from_utf8_lossy(&word.0).into_owned())
+            .collect()
+    })
+}
+
+#[test]
+fn entry_point_and_command_are_the_containers_own_only_where_they_are_not_the_images() {
+    let image = r#"{"Config":{"Entrypoint":["/docker-entrypoint.sh"],"Cmd":["nginx","-g","daemon off;"]}}"#;
+    for (entrypoint, command, expected) in [
+        (
+            json!(["/docker-entrypoint.sh"]),
+            json!(["nginx", "-g", "daemon off;"]),
+            (None, None),
+        ),
+        (
+            json!(["/bin/sh", "-c"]),
+            json!(["exec web"]),
+            (Some(vec!["/bin/sh", "-c"]), Some(vec!["exec web"])),
+        ),
+        (
+            json!(["/docker-entrypoint.sh"]),
+            json!(["nginx", "-t"]),
+            (None, Some(vec!["nginx", "-t"])),
+        ),
+        // `--entrypoint` of an image takes its command away.
+        (json!(["/bin/true"]), json!(null), (Some(vec!["/bin/true"]), None)),
+        (json!(null), json!([]), (None, None)),
+    ] {
+        let inspected = changed(
+            DOCKER,
+            &[("/Config/Entrypoint", entrypoint), ("/Config/Cmd", command)],
+        );
+        let item = item(Engine::Docker, &inspected, image);
+        let seen = (words(item.entrypoint.as_ref()), words(item.command.as_ref()));
+        let owned = |list: Option<Vec<&str>>| list.map(|list| list.into_iter().map(str::to_owned).collect());
+        assert_eq!(seen, (owned(expected.0), owned(expected.1)), "{inspected}");
+    }
+}
+
+#[test]
+fn a_log_driver_is_told_unless_engines_choose_it_by_themselves() {
+    for (driver, told) in [
+        (json!("json-file"), ""),
+        (json!("journald"), ""),
+        (json!("k8s-file"), ""),
+        (json!(""), ""),
+        (json!(null), ""),
+        (json!("local"), "local"),
+        (json!("none"), "none"),
+        (json!("syslog"), "syslog"),
+    ] {
+        let inspected = changed(DOCKER, &[("/HostConfig/LogConfig/Type", driver)]);
+        assert_eq!(item(Engine::Docker, &inspected, "{}").log_driver, told);
+    }
+}
+
+#[test]
+fn a_container_is_up_while_it_runs_or_restarts_and_its_health_and_pid_are_observed() {
+    for (status, running, restarting, run) in [
+        ("running", true, false, RunClass::Up),
+        ("paused", true, false, RunClass::Up),
+        ("restarting", true, true, RunClass::Up),
+        ("restarting", false, true, RunClass::Up),
+        ("exited", false, false, RunClass::Down),
+        ("created", false, false, RunClass::Down),
+        ("dead", false, false, RunClass::Down),
+    ] {
+        let state = json!({"Status": status, "Running": running, "Restarting": restarting, "Pid": 0, "ExitCode": 137});
+        let inspected = changed(DOCKER, &[("/State", state)]);
+        assert_eq!(item(Engine::Docker, &inspected, "{}").run, run, "{status}");
+    }
+    for (health, told) in [
+        (json!({"Status": "healthy"}), "healthy"),
+        (json!({"Status": "unhealthy", "FailingStreak": 3}), "unhealthy"),
+        (json!({"Status": "starting"}), "starting"),
+        (json!({"Status": "none"}), "none"),
+        (json!({"Status": ""}), ""),
+        (json!(null), ""),
+    ] {
+        let inspected = changed(DOCKER, &[("/State/Health", health)]);
+        let details: ContainerInspectResponse = serde_json::from_str(&inspected).unwrap();
+        let item = item(Engine::Docker, &inspected, "{}");
+        let seen = observed(&item, &details);
+        let id = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
+        assert_eq!(
+            (
+                seen.name.as_str(),
+                seen.id.as_str(),
+                seen.pid,
+                seen.health.as_str()
+            ),
+            ("docker:shop-web-1", id, 4242, told)
+        );
+    }
+}
+
+#[test]
+fn a_bind_mount_has_its_path_its_mode_and_a_propagation_that_is_not_private() {
+    let mount = |rw: bool, propagation: &str| json!([{"Type": "bind", "Source": "/srv/a b", "Destination": "/a", "Mode": "", "RW": rw, "Propagation": propagation}]);
+    for (rw, propagation, told) in [
+        (true, "rprivate", ""),
+        (false, "private", ""),
+        (true, "", ""),
+        (false, "rshared", "rshared"),
+        (true, "slave", "slave"),
+    ] {
+        let inspected = changed(DOCKER, &[("/Mounts", mount(rw, propagation))]);
+        let item = item(Engine::Docker, &inspected, "{}");
+        let expected = Mount {
+            target: "/a".into(),
+            kind: "bind".into(),
+            source: "/srv/a b".into(),
+            read_only: !rw,
+            propagation: told.into(),
+            ..Mount::default()
+        };
+        assert_eq!(item.mounts, [expected]);
+    }
+}
+
+#[test]
+fn the_digest_is_the_one_of_the_registry_that_the_reference_names() {
+    let digests = r#"{"RepoDigests":["nginx@sha256:aa","registry.example:5000/web/nginx@sha256:bb","docker.io/team/app@sha256:cc","bad@sha256:zz"]}"#;
+    for (reference, digest) in [
+        ("nginx", "sha256:aa"),
+        ("nginx:1.27", "sha256:aa"),
+        ("docker.io/library/nginx:1.27", "sha256:aa"),
+        ("nginx:1.27@sha256:aa", "sha256:aa"),
+        ("registry.example:5000/web/nginx", "sha256:bb"),
+        ("registry.example:5000/web/nginx:1", "sha256:bb"),
+        ("team/app", "sha256:cc"),
+        ("other/nginx", ""),
+        ("bad", ""),
+        ("sha256:39286ab8", ""),
+    ] {
+        let inspected = changed(DOCKER, &[("/Config/Image", json!(reference))]);
+        let item = item(Engine::Docker, &inspected, digests);
+        assert_eq!(item.options.image_digest, digest, "{reference}");
+        assert!(item.image_id.starts_with("sha256:39286ab8"));
+    }
+    let local = item(Engine::Docker, DOCKER, r#"{"RepoDigests":[]}"#);
+    assert_eq!(local.options.image_digest, "", "built here");
 }

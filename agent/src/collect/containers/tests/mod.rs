@@ -2,6 +2,8 @@
 
 mod engine;
 pub(crate) mod inspected;
+mod starts;
+mod stored;
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +13,12 @@ use safetytwin_crds::item::unit::Account;
 
 use self::engine::{Answer, FakeEngine};
 use super::rootless::UserEngine;
-use super::stored::LIBPOD;
 use super::*;
 
 fn with(root: &Path, sources: Vec<Source>) -> Containers {
-    Containers {
-        root: HostRoot::new(root, root.join("proc"), root.join("sys")),
-        bus: Bus::new(root.join("no-bus")),
-        redactor: Redactor::default(),
-        sources,
-    }
+    let bus = Bus::new(root.join("no-bus"));
+    let root = HostRoot::new(root, root.join("proc"), root.join("sys"));
+    Containers::of(root, bus, Redactor::default(), sources)
 }
 
 /// A host without a bus on which `dockerd` runs.
@@ -284,17 +282,4 @@ async fn an_engine_that_a_pod_cannot_see_never_reads_as_no_containers() {
     assert!(gaps(host.path()).await[0].starts_with("podman: installed"));
     std::fs::create_dir_all(host.path().join("var/lib/containers")).unwrap();
     assert_eq!(gaps(host.path()).await, Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn containers_of_an_idle_podman_are_counted_and_named() {
-    let host = tempfile::tempdir().unwrap();
-    let list = host.path().join(LIBPOD.trim_start_matches('/'));
-    std::fs::create_dir_all(list.parent().unwrap()).unwrap();
-    std::fs::write(list, r#"[{"id":"x","names":["we\u001bb"]},{"id":"y"}]"#).unwrap();
-    let gaps = gaps(host.path()).await;
-    assert!(
-        gaps[0].contains("2 containers") && gaps[0].ends_with("we\\u{1b}b"),
-        "{gaps:?}"
-    );
 }

@@ -5,7 +5,7 @@ mod latency;
 mod oracle;
 pub(crate) mod planted;
 mod slow;
-mod systemd;
+pub(crate) mod systemd;
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
