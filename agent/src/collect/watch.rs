@@ -19,6 +19,9 @@ const NAMES: WatchFlags = WatchFlags::CREATE
 /// Also mode, owner and extended attributes.
 const ATTRIBUTES: WatchFlags = NAMES.union(WatchFlags::ATTRIB);
 
+/// Whether a change of the file of a name matters.
+type Matters = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// Watches on directories.
 pub struct Watch {
     /// Reads like a pipe; this is Tokio's only safe way to wait for any other descriptor.
@@ -27,7 +30,7 @@ pub struct Watch {
     known: BTreeSet<i32>,
     flags: WatchFlags,
     /// Whether a change of the file of this name matters.
-    matters: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    matters: Box<Matters>,
 }
 
 impl Watch {
