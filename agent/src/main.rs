@@ -146,6 +146,7 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(serving.with_context(|| format!("failed to serve metrics on {address}"))?);
     }
     tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
+    let helper = settings.helper.clone();
     let publisher = Publisher::new(
         settings,
         board,
@@ -156,6 +157,7 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         error = publisher.run() => return Err(error.into()),
         spinning = watchdog.run() => return Err(spinning.into()),
+        ended = helper.ended() => return Err(ended.into()),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

@@ -1,5 +1,6 @@
 //! The publisher in bad conditions, against a server of its own, in paused time.
 
+mod refused;
 mod server;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use self::server::{Asked, Mood, Server};
+use super::brake::LONGEST_PAUSE;
 use super::*;
 use crate::cli::Cli;
 use crate::collect::{Collected, Content};
