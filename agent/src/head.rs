@@ -1,6 +1,7 @@
 //! Makes the spec of a HostState from the assembled state and the slots that hold it.
 
-use safetytwin_crds::hoststate::{HostStateSpec, Load, PartRef, Section};
+use safetytwin_crds::hoststate::{Counts, HostStateSpec, Load, PartRef, Section};
+use safetytwin_crds::section::{SectionName, SectionState};
 
 use crate::assemble::{Assembled, AssembledSection};
 use crate::clock;
@@ -34,12 +35,35 @@ pub fn spec(
         sequence,
         observed_time: clock::now(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        complete: state.complete(),
-        counts: state.counts.clone(),
+        complete: complete(&sections),
+        counts: counts(state, &sections),
         machine: state.machine.clone(),
         load: state.load.clone(),
         sections,
         resend_answered,
+    }
+}
+
+/// "n/5": complete sections of those that count.
+fn complete(sections: &[Section]) -> String {
+    let counted = SectionName::COUNTED;
+    let complete = |s: &&Section| counted.contains(&s.name) && s.state == SectionState::Complete;
+    format!("{}/{}", sections.iter().filter(complete).count(), counted.len())
+}
+
+/// The numbers of `state` without those of sections that are unavailable in the cluster.
+fn counts(state: &Assembled, sections: &[Section]) -> Counts {
+    let is_away = |name| {
+        let mut away = sections.iter().filter(|s| s.state == SectionState::Unavailable);
+        away.any(|section| section.name == name)
+    };
+    let known = |name, number: Option<i32>| number.filter(|_| !is_away(name));
+    Counts {
+        services: known(SectionName::Units, state.counts.services),
+        failed: known(SectionName::Units, state.counts.failed),
+        containers: known(SectionName::Containers, state.counts.containers),
+        processes: known(SectionName::Processes, state.counts.processes),
+        ai: known(SectionName::Ai, state.counts.ai),
     }
 }
 
@@ -55,7 +79,7 @@ pub fn still(head: HostStateSpec) -> HostStateSpec {
 
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::section::{SectionName, Slot};
+    use safetytwin_crds::section::Slot;
 
     use super::*;
     use crate::assemble::Assembler;

@@ -157,10 +157,12 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(serving.with_context(|| format!("failed to serve metrics on {address}"))?);
     }
     tracing::info!(host = %settings.host, level = ?settings.level, "publishing");
+    let helper = settings.helper.clone();
     let publisher = Publisher::new(settings, board, (cluster, brake), cli.admission_self_test, counts);
     tokio::select! {
         error = publisher.run() => return Err(error.into()),
         spinning = watchdog.run() => return Err(spinning.into()),
+        ended = helper.ended() => return Err(ended.into()),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

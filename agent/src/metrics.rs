@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::collect::Budget;
 use crate::collect::meter::{Meter, Sums, process_cpu};
 use crate::hostroot::read_plain;
 
@@ -27,6 +28,8 @@ pub struct Counts {
     pub heads: Counter,
     /// Parts of sections written.
     pub parts: Counter,
+    /// Parts of sections that the API server refused for themselves.
+    pub refused: Counter,
     /// Attempts to publish that failed and are made again.
     pub failures: Counter,
 }
@@ -42,6 +45,11 @@ impl Metrics {
         let own = registry.sub_registry_with_prefix("safetytwin_agent");
         own.register("heads", "HostStates written", counts.heads);
         own.register("parts", "HostSections written", counts.parts);
+        own.register(
+            "refused",
+            "HostSections that the API server refused for themselves",
+            counts.refused,
+        );
         own.register(
             "publish_failures",
             "Attempts to publish that failed and are made again",
@@ -60,6 +68,9 @@ impl Metrics {
     }
 }
 
+/// A metric of each collector: name, help, kind, and its value from what was used and what may be.
+type Row = (&'static str, &'static str, MetricType, fn(&Sums, &Budget) -> f64);
+
 /// What the collectors cost, read from their meters.
 struct Collectors(Vec<Meter>);
 
@@ -71,51 +82,61 @@ impl fmt::Debug for Collectors {
 
 impl Collector for Collectors {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        type Row = (&'static str, &'static str, MetricType, fn(&Sums) -> f64);
-        let rows: [Row; 6] = [
-            ("collector_looks", "Looks that ended", MetricType::Counter, |s| {
+        use MetricType::{Counter, Gauge};
+        let rows: [Row; 9] = [
+            ("collector_looks", "Looks that ended", Counter, |s, _| {
                 s.looks as f64
             }),
             (
                 "collector_failures",
                 "Looks that gave nothing",
-                MetricType::Counter,
-                |s| s.failures as f64,
+                Counter,
+                |s, _| s.failures as f64,
             ),
-            (
-                "collector_cpu_seconds",
-                "Time on a CPU",
-                MetricType::Counter,
-                |s| s.cpu.as_secs_f64(),
-            ),
-            (
-                "collector_wall_seconds",
-                "Time of all looks",
-                MetricType::Counter,
-                |s| s.wall.as_secs_f64(),
-            ),
-            (
-                "collector_bytes",
-                "JSON of the last look",
-                MetricType::Gauge,
-                |s| s.bytes as f64,
-            ),
+            ("collector_cpu_seconds", "Time on a CPU", Counter, |s, _| {
+                s.cpu.as_secs_f64()
+            }),
+            ("collector_wall_seconds", "Time of all looks", Counter, |s, _| {
+                s.wall.as_secs_f64()
+            }),
+            ("collector_bytes", "JSON of the last look", Gauge, |s, _| {
+                s.bytes as f64
+            }),
             (
                 "collector_breaker",
                 "0 closed: it looks; 1 open: left alone for a while; 2 stuck: does not come back",
-                MetricType::Gauge,
-                |s| f64::from(s.breaker as u8),
+                Gauge,
+                |s, _| f64::from(s.breaker as u8),
+            ),
+            (
+                "collector_budget_cpu_seconds",
+                "Most time on a CPU of one look",
+                Gauge,
+                |_, b| b.cpu.as_secs_f64(),
+            ),
+            (
+                "collector_budget_wall_seconds",
+                "Longest time of one look",
+                Gauge,
+                |_, b| b.wall.as_secs_f64(),
+            ),
+            (
+                "collector_budget_bytes",
+                "Most JSON of the items of one look, and of what moves by itself",
+                Gauge,
+                |_, b| b.bytes as f64,
             ),
         ];
-        let sums: Vec<(&str, Sums)> = self.0.iter().map(|m| (m.name, m.sums())).collect();
+        let sums: Vec<(&Meter, Sums)> = self.0.iter().map(|m| (m, m.sums())).collect();
         for (name, help, kind, value) in rows {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-            for (collector, sums) in &sums {
-                let labels = [("collector", *collector)];
+            for (meter, sums) in &sums {
+                let labels = [("collector", meter.name)];
                 let metric = family.encode_family(&labels)?;
+                let value = value(sums, &meter.budget);
                 match kind {
-                    MetricType::Counter => ConstCounter::new(value(sums)).encode(metric)?,
-                    _ => ConstGauge::new(value(sums)).encode(metric)?,
+                    Counter => ConstCounter::new(value).encode(metric)?,
+                    _ => ConstGauge::new(value).encode(metric)?,
                 }
             }
         }
@@ -210,7 +231,11 @@ mod tests {
             r#"safetytwin_agent_collector_failures_total{collector="load"} 1"#,
             r#"safetytwin_agent_collector_bytes{collector="load"} 77"#,
             r#"safetytwin_agent_collector_breaker{collector="load"} 1"#,
+            r#"safetytwin_agent_collector_budget_cpu_seconds{collector="load"} 20.0"#,
+            r#"safetytwin_agent_collector_budget_wall_seconds{collector="load"} 20.0"#,
+            r#"safetytwin_agent_collector_budget_bytes{collector="load"} 2723840.0"#,
             "safetytwin_agent_heads_total 1",
+            "safetytwin_agent_refused_total 0",
             "process_resident_memory_bytes ",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");

@@ -9,6 +9,7 @@ use safetytwin_crds::names::HostName;
 
 use crate::collect::optin::Chosen;
 use crate::collect::processes::helper::Helper;
+use crate::collect::processes::helper::end::{End, HelperEnded};
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
@@ -16,6 +17,7 @@ use crate::redact::Redactor;
 #[derive(Clone)]
 pub struct HelperSlot {
     helper: Arc<Mutex<Option<Helper>>>,
+    end: Option<End>,
     proc: PathBuf,
 }
 
@@ -23,8 +25,17 @@ impl HelperSlot {
     /// Holds `helper`.
     pub fn new(helper: Option<Helper>, proc: PathBuf) -> Self {
         Self {
+            end: helper.as_ref().and_then(Helper::end),
             helper: Arc::new(Mutex::new(helper)),
             proc,
+        }
+    }
+
+    /// Resolves when the agent is to end because the helper did; never without one.
+    pub async fn ended(&self) -> HelperEnded {
+        match &self.end {
+            Some(end) => end.wait().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -46,12 +46,30 @@ fn of_a_process_that_is_gone_the_helper_says_so_and_goes_on() {
 }
 
 #[test]
-fn a_helper_that_ended_is_said_to_have() {
+fn a_helper_that_ended_is_said_to_have_and_nobody_answers_in_its_place() {
     let mut helper = Helper::start(Path::new("/bin/true"), Path::new("/proc")).unwrap();
-    let ended = helper.links(own_pid()).executable;
-    assert_eq!(ended, Err("the helper process ended".to_owned()));
-    // Without one the agent asks the kernel itself.
-    assert!(helper.links(own_pid()).executable.is_ok());
+    for _ in 0..2 {
+        let ended = helper.links(own_pid()).executable;
+        assert_eq!(ended, Err("the helper process ended".to_owned()));
+        assert!(helper.has_ended());
+    }
+    assert_eq!(helper.pid(), None);
+}
+
+#[test]
+fn the_end_of_a_helper_is_noticed_though_nothing_is_asked() {
+    let mut helper = Helper::start(Path::new(PROGRAM), Path::new("/proc")).unwrap();
+    assert!(!helper.has_ended() && helper.links(own_pid()).executable.is_ok());
+    let pid = rustix::process::Pid::from_raw(helper.pid().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let begin = std::time::Instant::now();
+    while !helper.has_ended() {
+        assert!(
+            begin.elapsed() < std::time::Duration::from_secs(30),
+            "it was killed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 #[test]

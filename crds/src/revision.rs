@@ -144,7 +144,10 @@ impl Content {
         let json = canonical_json(self).map_err(SectionError::Encode)?;
         let data = compress(&json)?;
         if data.len() > MAX_CONTENT {
-            Err(SectionError::TooLarge)
+            Err(SectionError::TooLarge(format!(
+                "{} bytes compressed exceed {MAX_CONTENT}",
+                data.len()
+            )))
         } else {
             Ok(data)
         }

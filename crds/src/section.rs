@@ -1,11 +1,12 @@
 //! Sections: items of one kind, as canonical JSON, cut into parts, zstd-compressed, in base64.
 //!
 //! ```text
-//! items (identity order) ──▶ parts of <= 200 KiB canonical JSON ──▶ digest ──▶ zstd + base64
+//! items (identity order) ──▶ parts of <= 190 KiB canonical JSON ──▶ digest ──▶ zstd + base64
 //! ```
 //! A part is a JSON array of items. Decoding is per item: an undecodable item is refused by its
 //! place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
 
+mod left_out;
 mod parts;
 
 use std::io::Read;
@@ -16,18 +17,20 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use self::parts::{Part, PartWriter, PlaceInParts, encode_parts};
+pub use self::left_out::LeftOut;
+pub use self::parts::{Fit, Fitted, Part, PartWriter, PlaceInParts, encode_parts, fit_parts};
 use crate::digest::PartDigest;
 
 /// Version of the item schema that this build writes. Every version read once stays readable.
 pub const SCHEMA_VERSION: i32 = 1;
 /// Parts are numbered 0–15.
 pub const MAX_PARTS: usize = 16;
-/// A part is filled up to this many bytes of canonical JSON.
-pub const PART_BYTES: usize = 200 * 1024;
+/// A part is filled up to this many bytes of canonical JSON. zstd makes of text that does not compress at most 1/256
+/// more (zstd.h: ZSTD_COMPRESSBOUND), base64 a third: what is no longer than this is never longer than [`MAX_DATA`].
+pub const PART_BYTES: usize = 190 * 1024;
 /// A decoder reads no more than this many bytes.
 pub const MAX_DECODED: u64 = 4 * 1024 * 1024;
-/// Longest `data` of a HostSection.
+/// Longest `data` of a HostSection, in characters of base64, as its schema says: the API server refuses more.
 pub const MAX_DATA: usize = 256 * 1024;
 
 /// Names of sections that this build knows. An object may name others, from a newer agent: its schema takes any name,
@@ -45,7 +48,7 @@ pub enum SectionName {
     Machine,
     /// AI runtimes: [`crate::item::AiItem`].
     Ai,
-    /// Pids and counters, one item: [`crate::item::Observed`].
+    /// Pids and counters, one item, or several that add up where one would be too large: [`crate::item::Observed`].
     Observed,
     /// Packages, opt-in: [`crate::item::PackageItem`].
     Packages,
@@ -185,9 +188,9 @@ pub enum Encoding {
 /// A section that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SectionError {
-    /// More than [`MAX_PARTS`] parts.
-    #[error("section needs more than {MAX_PARTS} parts of {PART_BYTES} bytes")]
-    TooLarge,
+    /// The content is more than its objects take; what, and how much.
+    #[error("content does not fit into its objects: {0}")]
+    TooLarge(String),
     /// Not base64.
     #[error("data is not base64")]
     Base64,
@@ -334,7 +337,7 @@ mod tests {
             .collect();
         assert_eq!(read, items);
         let too_many: Vec<String> = (0..4000).map(|n| format!("{n:0>1000}")).collect();
-        assert!(matches!(encode_parts(&too_many), Err(SectionError::TooLarge)));
+        assert!(matches!(encode_parts(&too_many), Err(SectionError::TooLarge(_))));
     }
 
     #[test]

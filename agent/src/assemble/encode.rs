@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use safetytwin_crds::canonical::canonical_json;
-use safetytwin_crds::item::{ContainerItem, Machine, ProcessItem, UnitItem};
-use safetytwin_crds::section::{Part, PartWriter, PlaceInParts, SectionError, SectionName, encode_parts};
+use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
+use safetytwin_crds::section::{
+    Fit, Fitted, LeftOut, Part, PartWriter, PlaceInParts, SectionError, SectionName, fit_parts,
+};
 use serde::Serialize;
 
 use crate::collect::Content;
@@ -14,25 +16,40 @@ use crate::collect::Content;
 /// What a collector found; the board keeps the allocation for as long as the content is equal.
 pub type Source = Arc<Content>;
 
-/// Number of items, and their parts.
-pub type Parts = (i32, Result<Vec<Part>, SectionError>);
+/// The parts of all items that fit.
+pub type Parts = Result<Fitted, SectionError>;
+
+/// What is published of a section's items.
+pub struct Written {
+    /// How many.
+    pub items: i32,
+    /// Their parts.
+    pub parts: Arc<[Part]>,
+    /// Why that is not all of them.
+    pub gaps: Vec<String>,
+}
 
 /// The encoded items of a section.
 pub struct Encoded {
     /// Held, so that no other content can come to lie at the same place.
     of: Vec<Source>,
-    /// Number of items and content, or why it cannot be written.
-    pub parts: Result<(i32, Arc<[Part]>), SectionError>,
+    /// The content, or why it cannot be written.
+    pub written: Result<Written, SectionError>,
     /// Where each item of `of` is in them, by its address.
     places: HashMap<usize, PlaceInParts>,
 }
 
 impl Encoded {
     /// What was made of `of`.
-    pub fn new((items, parts): Parts, of: Vec<Source>) -> Self {
+    pub fn new(parts: Parts, of: Vec<Source>) -> Self {
+        let written = |Fitted { parts, left_out }: Fitted| Written {
+            items: count(left_out.kept()),
+            parts: parts.into(),
+            gaps: left_out.messages(),
+        };
         Self {
             of,
-            parts: parts.map(|parts| (items, parts.into())),
+            written: parts.map(written),
             places: HashMap::new(),
         }
     }
@@ -41,7 +58,11 @@ impl Encoded {
     pub fn section(name: SectionName, of: Vec<Source>, last: Option<&Self>) -> Self {
         if let Some(Content::Listed(listed)) = of.first().map(|source| &**source) {
             return Self {
-                parts: Ok((count(listed.items), Arc::clone(&listed.parts))),
+                written: Ok(Written {
+                    items: count(listed.items),
+                    parts: Arc::clone(&listed.parts),
+                    gaps: Vec::new(),
+                }),
                 places: HashMap::new(),
                 of,
             };
@@ -51,26 +72,29 @@ impl Encoded {
             SectionName::Units => {
                 let mut items: Vec<&Arc<UnitItem>> = of.iter().flat_map(|source| units(source)).collect();
                 items.sort_by(|a, b| a.name.cmp(&b.name));
-                (count(items.len()), written(&items, last, &mut places))
+                written(&items, last, &mut places)
             }
             SectionName::Containers => {
                 let mut items: Vec<&Arc<ContainerItem>> =
                     of.iter().flat_map(|source| containers(source)).collect();
                 items.sort_by_cached_key(|container| container.id());
-                (count(items.len()), written(&items, last, &mut places))
+                written(&items, last, &mut places)
             }
             SectionName::Processes => {
                 let mut items: Vec<&Arc<ProcessItem>> =
                     of.iter().flat_map(|source| processes(source)).collect();
                 items.sort_by(|a, b| a.key.cmp(&b.key));
-                (count(items.len()), written(&items, last, &mut places))
+                written(&items, last, &mut places)
             }
             SectionName::Machine => {
                 let items: Vec<&Machine> = of.iter().filter_map(|source| machine(source)).collect();
-                (count(items.len()), encode_parts(&items))
+                fit_parts(&items)
             }
             // Nothing feeds it yet.
-            _ => (0, Ok(Vec::new())),
+            _ => Ok(Fitted {
+                parts: Vec::new(),
+                left_out: LeftOut::default(),
+            }),
         };
         Self {
             places,
@@ -80,9 +104,9 @@ impl Encoded {
 
     /// Its parts; none when it could not be written.
     fn parts(&self) -> Arc<[Part]> {
-        self.parts
+        self.written
             .as_ref()
-            .map(|(_, parts)| Arc::clone(parts))
+            .map(|written| Arc::clone(&written.parts))
             .unwrap_or_default()
     }
 
@@ -99,7 +123,7 @@ fn written<T: Serialize>(
     items: &[&Arc<T>],
     last: Option<&Encoded>,
     places: &mut HashMap<usize, PlaceInParts>,
-) -> Result<Vec<Part>, SectionError> {
+) -> Parts {
     let known = last.map(Encoded::parts).unwrap_or_default();
     let before: Vec<Vec<u8>> = known.iter().map(|part| part.json().unwrap_or_default()).collect();
     let written = |address: usize| {
@@ -113,7 +137,9 @@ fn written<T: Serialize>(
             Some(json) => parts.push(json)?,
             None => parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?,
         };
-        places.insert(address, place);
+        if let Some(place) = place {
+            places.insert(address, place);
+        }
     }
     parts.finish()
 }
@@ -145,6 +171,23 @@ pub fn processes(content: &Content) -> &[Arc<ProcessItem>] {
         Content::Processes(items) => items,
         _ => &[],
     }
+}
+
+/// What moves by itself: one item, or where no part would hold it, several that add up to it.
+pub fn observed(all: Observed) -> Parts {
+    let mut parts = PartWriter::default();
+    let mut rest = vec![all];
+    while let Some(mut next) = rest.pop() {
+        let json = canonical_json(&next).map_err(SectionError::Encode)?;
+        if let Fit::TooLarge(_) = parts.try_push(&json)? {
+            match next.split() {
+                Some(second) => rest.extend([second, next]),
+                // What is said of a single thing.
+                None => drop(parts.push(&json)?),
+            }
+        }
+    }
+    parts.finish()
 }
 
 fn machine(content: &Content) -> Option<&Machine> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use safetytwin_crds::hoststate::{Counts, Load, MachineSummary};
 use safetytwin_crds::item::Observed;
-use safetytwin_crds::section::{Part, SectionName, SectionState, encode_parts};
+use safetytwin_crds::section::{Part, SectionName, SectionState};
 
 use self::encode::{Encoded, Source};
 use self::runtimes::Runtimes;
@@ -52,19 +52,6 @@ pub struct Assembled {
     pub machine: MachineSummary,
     /// Load of the head.
     pub load: Load,
-}
-
-impl Assembled {
-    /// "n/5": complete sections of those that count.
-    pub fn complete(&self) -> String {
-        let counted = SectionName::COUNTED;
-        let complete = |s: &&AssembledSection| counted.contains(&s.name) && s.state == SectionState::Complete;
-        format!(
-            "{}/{}",
-            self.sections.iter().filter(complete).count(),
-            counted.len()
-        )
-    }
 }
 
 /// What becomes of the `observed` section, most of which moves with every look.
@@ -157,16 +144,16 @@ impl Assembler {
     }
 
     fn observed(&mut self, reports: &Reports, now: &str, is: ObservedIs) -> AssembledSection {
-        if let (ObservedIs::Kept, Some(last)) = (is, self.last.get(&SectionName::Observed)) {
-            return last.clone();
+        let name = SectionName::Observed;
+        if is == ObservedIs::Renewed || !self.last.contains_key(&name) {
+            let mut all = Observed::default();
+            for report in reports.values() {
+                all.add((*report.observed).clone());
+            }
+            let encoded = Encoded::new(encode::observed(all), Vec::new());
+            self.encoded.insert(name, encoded);
         }
-        let mut all = Observed::default();
-        for report in reports.values() {
-            all.add((*report.observed).clone());
-        }
-        let encoded = Encoded::new((1, encode_parts(&[all])), Vec::new());
-        self.encoded.insert(SectionName::Observed, encoded);
-        self.section(SectionName::Observed, (SectionState::Complete, Vec::new()), now)
+        self.section(name, observed_stands(reports), now)
     }
 
     fn section(
@@ -176,10 +163,20 @@ impl Assembler {
         now: &str,
     ) -> AssembledSection {
         let last = self.last.get(&name);
-        let (items, parts) = match self.encoded.get(&name).map(|encoded| &encoded.parts) {
-            Some(Ok((items, parts))) => (*items, Arc::clone(parts)),
+        let (items, parts) = match self.encoded.get(&name).map(|encoded| &encoded.written) {
+            Some(Ok(written)) => {
+                if !written.gaps.is_empty() {
+                    // They name what is missing; the rest of a message may be cut off.
+                    messages.splice(0..0, written.gaps.iter().cloned());
+                    state = match state {
+                        SectionState::Complete => SectionState::Partial,
+                        state => state,
+                    };
+                }
+                (written.items, Arc::clone(&written.parts))
+            }
             Some(Err(error)) => {
-                // The last content that fitted stays, and the state says that it is old.
+                // The last content that could be written stays, and the state says that it is old.
                 state = SectionState::Unavailable;
                 messages.push(error.to_string());
                 last.map_or((0, Arc::default()), |l| (l.items, Arc::clone(&l.parts)))
@@ -222,6 +219,22 @@ fn stands(reports: &Reports, name: SectionName) -> (SectionState, Vec<String>) {
         messages.extend(report.message.clone());
     }
     found.unwrap_or_else(|| (SectionState::Unavailable, vec!["not collected yet".to_owned()]))
+}
+
+/// What moves by itself comes from all collectors, and what their sections say of them is said there. Who feeds this
+/// section alone is told here; the rest of it is known without.
+fn observed_stands(reports: &Reports) -> (SectionState, Vec<String>) {
+    let own = |(_, report): &(&&str, &Report)| report.section == Some(SectionName::Observed);
+    let gaps: Vec<String> = reports
+        .iter()
+        .filter(own)
+        .filter(|(_, report)| report.state != SectionState::Complete)
+        .map(|(name, report)| format!("{name}: {}", report.message.as_deref().unwrap_or("unknown")))
+        .collect();
+    match gaps.is_empty() {
+        true => (SectionState::Complete, gaps),
+        false => (SectionState::Partial, gaps),
+    }
 }
 
 /// AI runtimes are no surer than the sections that they are found in.
@@ -274,127 +287,4 @@ fn load(reports: &Reports) -> Load {
 }
 
 #[cfg(test)]
-mod tests {
-    use safetytwin_crds::item::{Machine, ProcessItem};
-    use safetytwin_crds::section::Encoding;
-
-    use super::*;
-    use crate::collect::board::Board;
-    use crate::collect::{CollectError, Collected};
-
-    #[test]
-    fn one_unavailable_section_leaves_the_others_complete_and_its_number_blank() {
-        let board = Board::default();
-        board.post(
-            "processes",
-            Some(SectionName::Processes),
-            Ok(Collected::whole(Content::Processes(vec![]))),
-        );
-        let failed = Err(CollectError::Unavailable("no bus".into()));
-        board.post("units", Some(SectionName::Units), failed);
-        let state = Assembler::default().assemble(&board.reports(), "t");
-        assert_eq!(state.complete(), "1/5");
-        assert_eq!((state.counts.processes, state.counts.services), (Some(0), None));
-        let units = &state.sections[0];
-        assert_eq!(units.message.as_deref(), Some("no bus"));
-    }
-
-    #[test]
-    fn ai_runtimes_are_no_surer_than_what_they_are_found_in() {
-        let board = Board::default();
-        let mut assembler = Assembler::default();
-        let mut look = |name, result| {
-            board.post(name, AMONG.into_iter().find(|s| s.as_str() == name), result);
-            let state = assembler.assemble(&board.reports(), "t");
-            (state.sections[4].state, state.counts.ai)
-        };
-        let none = || Err(CollectError::Unavailable("gone".into()));
-        assert_eq!(look("processes", none()), (SectionState::Unavailable, None));
-        let whole = |content| Ok(Collected::whole(content));
-        assert_eq!(
-            look("processes", whole(Content::Processes(vec![]))),
-            (SectionState::Partial, Some(0))
-        );
-        look("containers", whole(Content::Containers(vec![])));
-        let units = Content::Units {
-            items: vec![],
-            services: 0,
-            failed: 0,
-        };
-        assert_eq!(look("units", whole(units)), (SectionState::Complete, Some(0)));
-    }
-
-    #[test]
-    fn what_is_not_complete_says_since_when() {
-        let board = Board::default();
-        let section = Some(SectionName::Processes);
-        let mut assembler = Assembler::default();
-        let mut time = |now: &str, result: Result<Collected, CollectError>| {
-            board.post("processes", section, result);
-            let section = &assembler.assemble(&board.reports(), now).sections[2];
-            section.collected_time.clone()
-        };
-        let empty = || Ok(Collected::whole(Content::Processes(vec![])));
-        let broken = || Err(CollectError::Panicked);
-        assert_eq!(time("1", empty()), None);
-        assert_eq!(time("2", broken()).as_deref(), Some("2"));
-        assert_eq!(time("3", broken()).as_deref(), Some("2"));
-        assert_eq!(time("4", empty()), None);
-    }
-
-    #[test]
-    fn items_that_stayed_the_same_are_written_as_before_wherever_they_come_to_stand() {
-        let item = |name: &str| {
-            let text = format!(
-                r#"{{"key":"{name}","comm":"{name}","argv":["ollama","serve"],"user":{{"name":"root"}},"group":{{"name":"root"}},"ordinal":0}}"#
-            );
-            Arc::new(serde_json::from_str::<ProcessItem>(&text).unwrap())
-        };
-        let board = Board::default();
-        let mut assembler = Assembler::default();
-        let assembled = |items: &[&Arc<ProcessItem>], assembler: &mut Assembler| {
-            let items = items.iter().map(|item| Arc::clone(item)).collect();
-            board.post(
-                "processes",
-                Some(SectionName::Processes),
-                Ok(Collected::whole(Content::Processes(items))),
-            );
-            let state = assembler.assemble(&board.reports(), "t");
-            [2, 4].map(|section| state.sections[section].parts.to_vec())
-        };
-        let items = ["a", "b", "c", "d"].map(item);
-        let [a, b, c, d] = items.each_ref();
-        assembled(&[a, b, c], &mut assembler);
-        for round in [vec![a, c, d], vec![d], vec![], vec![a, b, c, d], vec![b]] {
-            let anew = assembled(&round, &mut Assembler::default());
-            assembled(&[a, b, c], &mut assembler);
-            assert_eq!(assembled(&round, &mut assembler), anew);
-        }
-    }
-
-    #[test]
-    fn what_stayed_as_it_was_is_not_encoded_again_and_a_change_of_it_is() {
-        let board = Board::default();
-        let machine = |hostname: &str| {
-            let item = Machine {
-                hostname: hostname.into(),
-                ..Machine::default()
-            };
-            let summary = MachineSummary::default();
-            let item = Box::new(item);
-            Ok(Collected::whole(Content::Machine { item, summary }))
-        };
-        let mut assembler = Assembler::default();
-        let mut parts = |result| {
-            board.post("machine", Some(SectionName::Machine), result);
-            let state = assembler.assemble(&board.reports(), "t");
-            let section = state.sections.iter().find(|s| s.name == SectionName::Machine);
-            Arc::clone(&section.unwrap().parts)
-        };
-        let first = parts(machine("a"));
-        assert!(Arc::ptr_eq(&first, &parts(machine("a"))));
-        let other = parts(machine("b"));
-        assert!(other[0].data(Encoding::Json).unwrap().contains("\"b\""));
-        assert_eq!(parts(machine("a")), first);
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use safetytwin_crds::item::AiItem;
-use safetytwin_crds::section::encode_parts;
+use safetytwin_crds::section::fit_parts;
 
 use super::encode::{self, Parts, Source};
 use crate::ai;
@@ -32,7 +32,7 @@ impl Runtimes {
         let mut found: Vec<Arc<AiItem>> = all.iter().filter_map(|(_, item)| item.clone()).collect();
         self.known = all.into_iter().collect();
         found.sort_by(|a, b| a.key.cmp(&b.key));
-        (encode::count(found.len()), encode_parts(&found))
+        fit_parts(&found)
     }
 
     fn recall<T>(

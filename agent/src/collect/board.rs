@@ -84,8 +84,8 @@ impl Board {
             };
             b.state != report.state || b.message != report.message || !same
         });
-        // Load is in the head only; it waits for the next beat.
-        let urgent = news && section.is_some();
+        // Load is in the head and in what moves by itself; it waits for the next beat.
+        let urgent = news && !matches!(section, None | Some(SectionName::Observed));
         reports.insert(name, report);
         if urgent {
             self.bell.notify_one();

@@ -38,7 +38,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use safetytwin_crds::hoststate::{Load, MachineSummary};
 use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
-use safetytwin_crds::section::SectionName;
+use safetytwin_crds::section::{MAX_PARTS, PART_BYTES, SectionName};
 use serde::Serialize;
 
 use crate::settings::Settings;
@@ -105,7 +105,7 @@ pub enum Content {
         /// For the head.
         summary: MachineSummary,
     },
-    /// Load, which is only in the head.
+    /// Load, which is in the head; what is finer of it is observed.
     Load(Load),
     /// Items of an opt-in section, which one collector feeds.
     Listed(#[serde(skip)] optin::Listed),
@@ -125,14 +125,15 @@ pub enum Scope {
     Changes,
 }
 
-/// What a collector may use. A look that goes beyond it gives nothing: the section keeps its last content and says why.
+/// What a collector may use. A look that takes more time gives nothing: the section keeps its last content and says why.
+/// A list that is too long is cut ([`size`]), and its section is Partial.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Longest time of one `collect`.
     pub wall: Duration,
     /// Most time on a CPU of one `collect`, as the clock of the collector's thread counts it.
     pub cpu: Duration,
-    /// Most bytes of JSON.
+    /// Most bytes of JSON of the items; what moves by itself may be as many.
     pub bytes: usize,
 }
 
@@ -143,7 +144,8 @@ impl Default for Budget {
             // Hundreds of times what a look costs on a large host, and enough for one on an emulated machine: for
             // defects, not for saving.
             cpu: Duration::from_secs(20),
-            bytes: 3 * 1024 * 1024,
+            // What a section holds, less what stays free at the end of its parts.
+            bytes: (MAX_PARTS - 2) * PART_BYTES,
         }
     }
 }
@@ -187,7 +189,7 @@ pub enum CollectError {
         /// The budget.
         limit: Duration,
     },
-    /// The byte budget is spent.
+    /// The byte budget is spent on what is no list.
     #[error("over its size budget: more than {} KiB", .0 / 1024)]
     Large(usize),
     /// It neither ends nor lets others run; the watchdog says so in its stead.
@@ -198,6 +200,9 @@ pub enum CollectError {
         /// Time on a CPU meanwhile.
         cpu: Duration,
     },
+    /// The helper process of level full ended; what is read without it would be other identities.
+    #[error("the helper process of --level full ended; the agent ends for it, to be started anew")]
+    HelperEnded,
     /// A defect of the collector.
     #[error("the collector stopped unexpectedly")]
     Panicked,
@@ -209,7 +214,7 @@ pub trait Collector: Send {
     /// Short lower-case name, unique; in logs.
     fn name(&self) -> &'static str;
 
-    /// The section that it feeds; none for what is only in the head.
+    /// The section that it feeds, and that says so when it fails; none where it has nothing to say on this host.
     fn section(&self) -> Option<SectionName>;
 
     /// What one look may cost.

@@ -20,7 +20,7 @@ use super::door::{Door, Held};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A request that failed. All are Transient: the agent goes on trying with growing pauses.
+/// A request that failed. All but a refusal are Transient: the agent goes on trying with growing pauses.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// No answer in time; the write may have happened.
@@ -79,6 +79,21 @@ impl ApiError {
             }
             _ => false,
         }
+    }
+
+    /// Why the API server does not take this very object, so that the next attempt ends as this one: its schema (422),
+    /// its size (413), a policy, rights by name that a controller gave who does not know this section (403). None where it
+    /// is about the moment or the server, such as 401 and 429.
+    pub fn refusal(&self) -> Option<String> {
+        let Self::Request { what, source } = self else {
+            return None;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return None;
+        };
+        let others = [401, 404, 408, 409, 425, 429];
+        let is_own = (400..500).contains(&status.code) && !others.contains(&status.code);
+        is_own.then(|| format!("failed to {what}: refused ({}): {}", status.code, status.message))
     }
 
     /// HTTP status of a refusal; 0 when there was none.
@@ -303,5 +318,21 @@ mod tests {
         assert!(refusal(403, "forbidden").is_denial());
         assert!(!refusal(422, "HostState \"x\" is invalid: spec.bootId: Required value").is_denial());
         assert!(!refusal(500, "ValidatingAdmissionPolicy").is_denial());
+    }
+
+    #[test]
+    fn only_what_the_next_attempt_would_not_change_is_a_refusal() {
+        for code in [400, 403, 413, 422] {
+            let why = refusal(code, "is invalid").refusal().unwrap();
+            assert_eq!(
+                why,
+                format!("failed to try a foreign HostState: refused ({code}): is invalid")
+            );
+        }
+        for code in [401, 404, 408, 409, 425, 429, 500, 503, 504] {
+            assert_eq!(refusal(code, "").refusal(), None, "{code}");
+        }
+        let what = String::new();
+        assert_eq!(ApiError::Deadline { what }.refusal(), None);
     }
 }

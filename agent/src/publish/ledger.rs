@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use safetytwin_crds::digest::PartDigest;
-use safetytwin_crds::hoststate::{HostStateSpec, PartRef};
+use safetytwin_crds::hoststate::{HostStateSpec, PartRef, Section};
 use safetytwin_crds::section::{SectionName, Slot};
 
 use crate::assemble::AssembledSection;
@@ -31,8 +31,8 @@ impl Place {
 /// What the head names and what the slots were given.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// By section and part: what the head in the cluster names.
-    named: HashMap<(SectionName, usize), PartRef>,
+    /// What the head in the cluster says of each section.
+    named: HashMap<SectionName, Section>,
     /// What this process has written.
     written: HashMap<(SectionName, usize, char), PartDigest>,
 }
@@ -48,8 +48,9 @@ impl Ledger {
 
     /// Where each part of `section` belongs: unchanged ones stay, changed ones change slots.
     pub fn places(&self, section: &AssembledSection) -> Vec<PartRef> {
+        let named = self.section(section.name).map(|section| section.parts.as_slice());
         let place = |(number, part): (usize, &safetytwin_crds::section::Part)| {
-            let slot = match self.named.get(&(section.name, number)) {
+            let slot = match named.unwrap_or_default().get(number) {
                 Some(named) if named.digest == part.digest => named.slot,
                 Some(named) => named.slot.other(),
                 None => Slot::A,
@@ -60,6 +61,16 @@ impl Ledger {
             }
         };
         section.parts.iter().enumerate().map(place).collect()
+    }
+
+    /// What the head in the cluster says of a section.
+    pub fn section(&self, name: SectionName) -> Option<&Section> {
+        self.named.get(&name)
+    }
+
+    /// What the head in the cluster names of a section may be gone.
+    pub fn lose(&mut self, name: SectionName) {
+        self.named.remove(&name);
     }
 
     /// Whether this must be written: the slot is not known to hold it.
@@ -79,12 +90,11 @@ impl Ledger {
 
     /// Notes what the head in the cluster names now.
     pub fn committed(&mut self, head: &HostStateSpec) {
-        self.named.clear();
-        for section in &head.sections {
-            for (number, part) in section.parts.iter().enumerate() {
-                self.named.insert((section.name, number), *part);
-            }
-        }
+        let named = head
+            .sections
+            .iter()
+            .map(|section| (section.name, section.clone()));
+        self.named = named.collect();
     }
 }
 
@@ -106,9 +116,10 @@ mod tests {
     }
 
     fn commit(ledger: &mut Ledger, section: &AssembledSection) -> Slot {
-        let places = ledger.places(section);
-        ledger.named.insert((section.name, 0), places[0]);
-        places[0].slot
+        let named = crate::head::section(section, ledger.places(section));
+        let slot = named.parts[0].slot;
+        ledger.named.insert(section.name, named);
+        slot
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! interval ─────────────┼─▶ assemble ─▶ changed sections ─▶ head ─▶ status.resendRequest?
 //! back-off ─────────────┘
 //! ```
+//! A section of which the API server refuses an object for itself is named Unavailable, and the others go on (`refused`).
 //! Invariants: the head is last; after a head write of unknown outcome the slots are learned anew;
 //! while the API is away collecting goes on and one state is published when it is back, no sooner
 //! than the API server asked for.
@@ -13,22 +14,25 @@
 pub mod api;
 pub mod brake;
 pub mod door;
+mod error;
 pub mod ledger;
+pub mod refused;
 pub mod rhythm;
 
 use std::time::Duration;
 
 use futures::FutureExt;
-use rand::Rng;
 use safetytwin_crds::HostSectionSpec;
 use safetytwin_crds::digest::Digest;
-use safetytwin_crds::hoststate::{HostStateSpec, PartRef, Section};
+use safetytwin_crds::hoststate::{self, HostStateSpec, Section};
 use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, SectionName, object_name};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::api::{ApiError, ClusterApi};
-use self::brake::Brake;
+use self::api::ClusterApi;
+use self::brake::{Brake, pause};
+pub use self::error::PublishError;
 use self::ledger::{Ledger, Place};
+use self::refused::Refusals;
 use self::rhythm::{Occasion, Rhythm};
 use crate::assemble::{Assembled, AssembledSection, Assembler, ObservedIs};
 use crate::collect::board::Board;
@@ -47,31 +51,6 @@ const REAPPLY: Duration = Duration::from_secs(600);
 const OBSERVED: Duration = Duration::from_secs(60);
 /// A policy that is installed together with the agent is in force a little later.
 const POLICY_GRACE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// The agent may not publish.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// A request failed.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// A section cannot be encoded.
-    #[error("failed to encode section {section}: {source}")]
-    Section {
-        /// Which.
-        section: SectionName,
-        /// Why.
-        source: safetytwin_crds::section::SectionError,
-    },
-    /// The self-test found that this agent may write what is not its own.
-    #[error(
-        "failed the admission self-test: this cluster lets the agent of {host} write another host's HostState; nothing is published; install the admission policy (chart value agent.admission.enabled) or start with --admission-self-test=warn"
-    )]
-    NotConfined {
-        /// This host.
-        host: String,
-    },
-}
 
 /// The publisher.
 pub struct Publisher {
@@ -82,6 +61,7 @@ pub struct Publisher {
     counts: Counts,
     assembler: Assembler,
     ledger: Ledger,
+    refusals: Refusals,
     /// What the head in the cluster names is known.
     learned: bool,
     /// Uid of the head, to notice that it was deleted, and its sections with it.
@@ -97,21 +77,6 @@ pub struct Publisher {
     failures: u32,
     tested: bool,
     self_test: SelfTest,
-}
-
-impl PublishError {
-    /// How many failures in a row count, so that what is put right in moments does not wait for a minute.
-    fn most(&self) -> u32 {
-        match self {
-            Self::Api(ApiError::NotYet { .. }) => 4,
-            _ => u32::MAX,
-        }
-    }
-
-    /// Whether the API server does not let this agent in, or no longer.
-    fn is_shut_out(&self) -> bool {
-        matches!(self, Self::Api(error) if error.is_shut_out())
-    }
 }
 
 impl Publisher {
@@ -131,6 +96,7 @@ impl Publisher {
             brake,
             counts,
             ledger: Ledger::default(),
+            refusals: Refusals::default(),
             learned: false,
             uid: None,
             told: None,
@@ -210,12 +176,12 @@ impl Publisher {
         let asked = self.commit(&state).await?;
         if known.is_some() && known != self.uid {
             tracing::info!("the HostState was deleted; writing everything again");
-            self.forget();
+            self.lose();
             self.commit(&state).await?;
         }
         if asked.is_some() && asked != self.resend_answered {
             tracing::info!("the controller asks for everything again");
-            self.forget();
+            self.lose();
             self.resend_answered = asked;
             self.commit(&state).await?;
         }
@@ -227,6 +193,7 @@ impl Publisher {
         let host = self.settings.host.to_string();
         let head = match self.api.head(&host).await {
             Err(error) if error.is_shut_out() => {
+                self.refusals.forget();
                 self.api.knock(&self.bare(state)).await?;
                 self.api.head(&host).await.map_err(|error| error.not_yet(&host))?
             }
@@ -244,8 +211,7 @@ impl Publisher {
     /// A head that says that the host is there, and of what it runs nothing.
     fn bare(&self, state: &Assembled) -> HostStateSpec {
         HostStateSpec {
-            complete: format!("0/{}", SectionName::COUNTED.len()),
-            counts: Default::default(),
+            counts: hoststate::Counts::default(),
             ..head::spec(&self.settings, state, Vec::new(), self.sequence, None)
         }
     }
@@ -261,14 +227,29 @@ impl Publisher {
         self.told = None;
         self.reapply_at = Instant::now() + REAPPLY;
         self.ledger.forget();
+        self.refusals.forget();
+    }
+
+    /// As [`Self::forget`], where objects may be gone: what was accepted last of a refused section cannot be written
+    /// again, so it is not named again.
+    fn lose(&mut self) {
+        self.forget();
+        for name in self.refusals.names() {
+            self.ledger.lose(name);
+        }
+    }
+
+    /// A section as the head names it: as it is, or while that is refused, as it was accepted last.
+    fn named(&self, section: &AssembledSection) -> Section {
+        match self.refusals.of(section) {
+            Some(refused) => refused.section(section.name, self.ledger.section(section.name)),
+            None => head::section(section, self.ledger.places(section)),
+        }
     }
 
     /// Whether the head in the cluster says all of this state but its load.
     fn is_told(&self, state: &Assembled) -> bool {
-        let sections = state
-            .sections
-            .iter()
-            .map(|section| head::section(section, self.ledger.places(section)));
+        let sections = state.sections.iter().map(|section| self.named(section));
         self.told.as_ref() == Some(&head::still(self.head(state, sections.collect())))
     }
 
@@ -281,9 +262,13 @@ impl Publisher {
     async fn commit(&mut self, state: &Assembled) -> Result<Option<String>, PublishError> {
         let mut sections = Vec::new();
         for section in &state.sections {
-            let places = self.ledger.places(section);
-            self.write(section, &places).await?;
-            sections.push(head::section(section, places));
+            if self.refusals.of(section).is_none() {
+                match self.write(section).await {
+                    Ok(()) => self.refusals.accept(section.name),
+                    Err(error) => self.refuse(section, error)?,
+                }
+            }
+            sections.push(self.named(section));
         }
         self.sequence = (self.sequence + 1).max(clock::boottime_ms(&self.settings.root));
         let spec = self.head(state, sections);
@@ -299,8 +284,24 @@ impl Publisher {
         Ok(written.status.and_then(|status| status.resend_request))
     }
 
-    async fn write(&mut self, section: &AssembledSection, places: &[PartRef]) -> Result<(), PublishError> {
-        for (number, (part, place)) in section.parts.iter().zip(places).enumerate() {
+    /// Notes that the section is refused, if it is that: everything else is an error of the whole publication.
+    fn refuse(&mut self, section: &AssembledSection, error: PublishError) -> Result<(), PublishError> {
+        let refusal = match &error {
+            PublishError::Api(error) => error.refusal(),
+            _ => None,
+        };
+        let Some(why) = refusal else {
+            return Err(error);
+        };
+        self.counts.refused.inc();
+        self.refusals.refuse(section, &why, &clock::now());
+        tracing::warn!(section = %section.name, %error, "a section is refused, the others go on");
+        Ok(())
+    }
+
+    async fn write(&mut self, section: &AssembledSection) -> Result<(), PublishError> {
+        let places = self.ledger.places(section);
+        for (number, (part, place)) in section.parts.iter().zip(&places).enumerate() {
             let slot = Place {
                 section: section.name,
                 part: number,
@@ -372,20 +373,6 @@ impl Publisher {
         }
         Ok(())
     }
-}
-
-/// 1 s doubling to 60 s, each with up to half of it taken off; never less than the API server wished, to which up to a
-/// quarter is added, so that those who were sent away together do not return together.
-fn pause(failures: u32, wished: Option<Duration>) -> Duration {
-    let doubled =
-        Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(10)));
-    let own = doubled
-        .min(LONGEST_PAUSE)
-        .mul_f64(rand::rng().random_range(0.5..1.0));
-    let wished = wished
-        .unwrap_or_default()
-        .mul_f64(rand::rng().random_range(1.0..1.25));
-    own.max(wished)
 }
 
 #[cfg(test)]

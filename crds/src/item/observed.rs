@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The `observed` section, rewritten at most every 60 s.
+/// The `observed` section, rewritten at most every 60 s. Of a host on which thousands of things run it is cut into
+/// several: see [`Observed::add`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observed {
@@ -43,6 +44,23 @@ impl Observed {
         self.machine = other.machine.or(self.machine.take());
         self.load = other.load.or(self.load.take());
         self.unknown.extend(other.unknown);
+    }
+
+    /// Takes the second half of each list out, so that both, added up, are what this was; none when no list has
+    /// two entries.
+    pub fn split(&mut self) -> Option<Self> {
+        fn half<T>(list: &mut Vec<T>) -> Vec<T> {
+            list.split_off(list.len().div_ceil(2))
+        }
+        let second = Self {
+            units: half(&mut self.units),
+            containers: half(&mut self.containers),
+            processes: half(&mut self.processes),
+            usage: half(&mut self.usage),
+            unknown: half(&mut self.unknown),
+            ..Self::default()
+        };
+        (second != Self::default()).then_some(second)
     }
 }
 

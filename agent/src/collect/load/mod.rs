@@ -1,5 +1,6 @@
 //! Load: in the head quantised, so that an idle host's head stays the same; finer, and by service, in
-//! `observed`, looked at as often as that may be written.
+//! `observed`, looked at as often as that may be written. What cannot be read, and why there is no load at all, is said
+//! by the section `observed`.
 
 mod fine;
 mod usage;
@@ -52,8 +53,21 @@ impl HostLoad {
         }
     }
 
-    fn text(&self, file: &str) -> Option<String> {
-        text(self.root.proc(), file)
+    /// What a file that every Linux has says; why it says nothing goes to `gaps`.
+    fn needed<T>(
+        &self,
+        file: &str,
+        gaps: &mut Vec<String>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let path = self.root.proc().join(file);
+        let parsed = read_single(&path, LIMIT).map(|bytes| parse(&String::from_utf8_lossy(&bytes)));
+        match parsed {
+            Ok(Some(parsed)) => return Some(parsed),
+            Ok(None) => gaps.push(format!("{} is not as proc(5) says", path.display())),
+            Err(error) => gaps.push(error.to_string()),
+        }
+        None
     }
 
     /// What goes to `observed`; the files are read every minute.
@@ -75,20 +89,29 @@ impl HostLoad {
         observed
     }
 
-    fn cpu_percent(&mut self) -> Option<i32> {
-        let now = jiffies(&self.text("stat")?)?;
+    fn cpu_percent(&mut self, gaps: &mut Vec<String>) -> Option<i32> {
+        let now = self.needed("stat", gaps, jiffies)?;
         let (busy, total) = self.jiffies.replace(now)?;
         percent(now.0.checked_sub(busy)?, now.1.checked_sub(total)?)
     }
 
-    fn memory_percent(&self) -> Option<i32> {
-        let text = self.text("meminfo")?;
-        let total = kib(&text, "MemTotal")?;
-        percent(total.checked_sub(kib(&text, "MemAvailable")?)?, total)
+    fn memory_percent(&self, gaps: &mut Vec<String>) -> Option<i32> {
+        self.needed("meminfo", gaps, |text| {
+            let total = kib(text, "MemTotal")?;
+            percent(total.checked_sub(kib(text, "MemAvailable")?)?, total)
+        })
     }
 
+    fn load1_centi(&self, gaps: &mut Vec<String>) -> Option<i32> {
+        self.needed("loadavg", gaps, |text| {
+            let centi = centi(text.split_whitespace().next()?)?;
+            i32::try_from(centi.checked_add(5)? / 10 * 10).ok()
+        })
+    }
+
+    /// None where the kernel does not count it (CONFIG_PSI).
     fn pressure(&self, resource: &str) -> Option<i32> {
-        let text = self.text(&format!("pressure/{resource}"))?;
+        let text = text(self.root.proc(), &format!("pressure/{resource}"))?;
         let average = text.split_once("avg10=")?.1.split_whitespace().next()?;
         let whole: i32 = average.split('.').next()?.parse().ok()?;
         Some(whole.clamp(0, 100))
@@ -139,7 +162,7 @@ impl Collector for HostLoad {
     }
 
     fn section(&self) -> Option<SectionName> {
-        None
+        Some(SectionName::Observed)
     }
 
     fn audit_interval(&self) -> Duration {
@@ -147,22 +170,19 @@ impl Collector for HostLoad {
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
-        let load1 = self.text("loadavg").and_then(|text| {
-            let centi = centi(text.split_whitespace().next()?)?;
-            i32::try_from(centi.checked_add(5)? / 10 * 10).ok()
-        });
+        let mut gaps = Vec::new();
         let observed = self.fine();
         let content = Content::Load(Load {
-            cpu_percent: self.cpu_percent(),
-            memory_percent: self.memory_percent(),
-            load1_centi: load1,
+            cpu_percent: self.cpu_percent(&mut gaps),
+            memory_percent: self.memory_percent(&mut gaps),
+            load1_centi: self.load1_centi(&mut gaps),
             cpu_pressure_percent: self.pressure("cpu"),
             memory_pressure_percent: self.pressure("memory"),
             io_pressure_percent: self.pressure("io"),
         });
         Ok(Collected {
             content: content.into(),
-            gaps: Vec::new(),
+            gaps,
             observed,
         })
     }
@@ -188,5 +208,26 @@ mod tests {
             (percent(51, 100), percent(53, 100), percent(1, 0)),
             (Some(50), Some(55), None)
         );
+    }
+
+    #[tokio::test]
+    async fn a_file_of_the_load_that_cannot_be_read_is_said_and_the_others_are_told() {
+        let proc = tempfile::tempdir().unwrap();
+        let path = proc.path().to_str().unwrap();
+        std::fs::write(proc.path().join("loadavg"), "0.50 0.1 0.1 1/2 3\n").unwrap();
+        std::fs::write(proc.path().join("meminfo"), "MemTotal: many\n").unwrap();
+        let words = ["twin-agent", "--node-name=web-01", "--proc", path];
+        let cli: crate::cli::Cli = clap::Parser::parse_from(words);
+        let mut load = HostLoad::new(&cli.settings(None).unwrap());
+        let collected = load.collect(Scope::Audit).await.unwrap();
+        let Content::Load(load) = &*collected.content else {
+            unreachable!()
+        };
+        assert_eq!((load.load1_centi, load.memory_percent), (Some(50), None));
+        let [stat, memory] = &collected.gaps[..] else {
+            panic!("{:?}", collected.gaps);
+        };
+        assert!(stat.contains(&format!("{path}/stat")), "{stat}");
+        assert_eq!(*memory, format!("{path}/meminfo is not as proc(5) says"));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use safetytwin_crds::canonical::canonical_json;
-use safetytwin_crds::section::{Part, SectionError, encode_parts};
+use safetytwin_crds::section::{Fitted, Part, PartWriter, SectionError};
 use serde::Serialize;
 
 /// Most bytes of canonical JSON of one opt-in section: some 8,000 packages.
@@ -25,25 +25,14 @@ impl Listed {
     /// # Errors
     /// An item cannot be written as JSON.
     pub fn of<T: Serialize>(items: &[T], gaps: &mut Vec<String>) -> Result<Self, SectionError> {
-        let mut bytes = 0;
-        let mut fitting = 0;
+        let mut writer = PartWriter::within(MOST_BYTES);
         for item in items {
-            // And the comma before the next.
-            bytes += canonical_json(item).map_err(SectionError::Encode)?.len() + 1;
-            if bytes > MOST_BYTES {
-                gaps.push(format!(
-                    "{} of {} items are left out: more than {} KiB",
-                    items.len() - fitting,
-                    items.len(),
-                    MOST_BYTES / 1024
-                ));
-                break;
-            }
-            fitting += 1;
+            writer.push(&canonical_json(item).map_err(SectionError::Encode)?)?;
         }
-        let parts = encode_parts(items.get(..fitting).unwrap_or_default())?;
+        let Fitted { parts, left_out } = writer.finish()?;
+        gaps.extend(left_out.messages());
         Ok(Self {
-            items: fitting,
+            items: left_out.kept(),
             parts: parts.into(),
         })
     }

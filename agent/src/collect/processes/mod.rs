@@ -121,6 +121,7 @@ impl Collector for Processes {
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
+        self.scanner.check_helper()?;
         let now = Instant::now();
         let told = self.source.as_ref().is_some_and(|source| source.tells());
         let news = self.watch.news(told);

@@ -133,6 +133,8 @@ impl Scanner {
             bytes += candidate.as_ref().map_or(0, |(_, known)| weight(&known.item));
             candidates.extend(candidate);
         }
+        // What was read since its end has no executable, so that it would be another process.
+        self.check_helper()?;
         let mut scan = self.publish(candidates, &all, now, news);
         if left_out > 0 {
             let gap = format!("over its size budget: {left_out} processes were left out");
@@ -143,6 +145,17 @@ impl Scanner {
         let rests = !self.is_restless(&all, &scan);
         self.rests_until = rests.then(|| due.unwrap_or(now + CHECKED));
         Ok(scan)
+    }
+
+    /// Whether what the helper is asked for is answered.
+    ///
+    /// # Errors
+    /// It ended, for ever.
+    pub fn check_helper(&mut self) -> Result<(), CollectError> {
+        match self.helper.has_ended() {
+            true => Err(CollectError::HelperEnded),
+            false => Ok(()),
+        }
     }
 
     /// Whether the next scan finds something new though the same processes run: one that comes of age, one that has

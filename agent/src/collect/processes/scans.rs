@@ -165,3 +165,58 @@ async fn a_look_that_finds_nothing_new_gives_what_the_last_one_gave_and_a_failed
     };
     assert_eq!(items.len(), 2);
 }
+
+/// A helper that tells the same executable of each process, until the file `stop` is there.
+fn helper(dir: &Path) -> Helper {
+    let stop = dir.join("stop").display().to_string();
+    let script = dir.join("helper.sh");
+    let answer = "=2f62696e2f78\\t=2f\\t=30\\t=";
+    let text = format!("while read -r line; do [ -e {stop} ] && exit; printf '{answer}\\n'; done\n");
+    std::fs::write(&script, text).unwrap();
+    Helper::start(Path::new("/bin/sh"), &script).unwrap()
+}
+
+#[tokio::test]
+async fn when_the_helper_ends_the_processes_are_unavailable_and_keep_their_identities() {
+    let (proc, mut scanner) = of_one_process();
+    let dir = tempfile::tempdir().unwrap();
+    scanner.helper = helper(dir.path());
+    let end = scanner.helper.end().unwrap();
+    let mut processes = Processes {
+        scanner,
+        last: None,
+        interval: SCAN,
+        source: None,
+        watch: Watch::new(Duration::from_secs(30)),
+        scanned: Instant::now(),
+    };
+    let board = crate::collect::board::Board::default();
+    let mut look = async || {
+        let result = processes.collect(Scope::Audit).await;
+        board.post("processes", processes.section(), result);
+        board.reports()["processes"].clone()
+    };
+    let before = look().await;
+    let Some(Content::Processes(items)) = before.content.as_deref() else {
+        panic!("{before:?}");
+    };
+    assert_eq!(items[0].executable, Some("/bin/x".into()));
+    std::fs::write(dir.path().join("stop"), "").unwrap();
+    // It ends over the question about this one.
+    plant(proc.path(), 101, 0);
+    for _ in 0..2 {
+        let after = look().await;
+        assert_eq!(after.state, safetytwin_crds::section::SectionState::Unavailable);
+        assert_eq!(after.content, before.content);
+        let message = after.message.unwrap();
+        assert!(
+            message.starts_with("the helper process of --level full ended"),
+            "{message}"
+        );
+    }
+    let noted = tokio::time::timeout(Duration::from_millis(1), end.wait()).await;
+    assert!(
+        noted.is_err(),
+        "it ended too soon after its start to end the agent at once"
+    );
+}

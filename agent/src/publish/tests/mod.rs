@@ -1,6 +1,7 @@
 //! The publisher in bad conditions, against a server of its own, in paused time.
 
 mod entry;
+mod refused;
 mod server;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use self::server::{Asked, Mood, Server};
+use super::brake::LONGEST_PAUSE;
 use super::*;
 use crate::cli::Cli;
 use crate::collect::{Collected, Content};

@@ -48,6 +48,8 @@ struct State {
     mood: Mood,
     confines: bool,
     lets_in: bool,
+    /// How names of objects begin that it refuses, and the code.
+    refuses: Option<(String, u16)>,
     objects: BTreeMap<String, Value>,
     made: u32,
     asked: Vec<Asked>,
@@ -65,6 +67,7 @@ impl Server {
             mood: Mood::Fine,
             confines: true,
             lets_in: true,
+            refuses: None,
             objects: BTreeMap::new(),
             made: 0,
             asked: Vec::new(),
@@ -79,6 +82,12 @@ impl Server {
     /// Whether the admission policy is in force from now on.
     pub fn confines(&self, yes: bool) {
         self.0.lock().unwrap().confines = yes;
+    }
+
+    /// Refuses writes of objects whose names begin so with this code, or none from now on.
+    pub fn refuses(&self, objects: Option<(&str, u16)>) {
+        let objects = objects.map(|(begin, code)| (begin.to_owned(), code));
+        self.0.lock().unwrap().refuses = objects;
     }
 
     /// What arrived since the last call.
@@ -99,6 +108,20 @@ impl Server {
     /// Whether the host's account is there, with the right to patch its objects.
     pub fn lets_in(&self, yes: bool) {
         self.0.lock().unwrap().lets_in = yes;
+    }
+
+    /// Whether there is an object of this name.
+    pub fn has(&self, object: &str) -> bool {
+        self.0.lock().unwrap().objects.contains_key(object)
+    }
+
+    /// As a controller that cannot read what the head names: the sections were deleted.
+    pub fn lose_sections(&self, token: &str) {
+        let mut state = self.0.lock().unwrap();
+        state.objects.retain(|name, _| name.starts_with("hoststates/"));
+        for head in state.objects.values_mut() {
+            head["status"]["resendRequest"] = json!(token);
+        }
     }
 
     /// The way of an agent that presents its host's token from the beginning.
@@ -151,7 +174,14 @@ impl Server {
         let mut state = self.0.lock().unwrap();
         let is_write = matches!(asks, Asks::Replace(_) | Asks::Create { dry_run: false, .. });
         let (code, answer) = match state.mood {
-            Mood::Fine => state.act(object, asks),
+            Mood::Fine => match state.refusal_of(object, is_write) {
+                Some(code) => refusal(
+                    code,
+                    "Invalid",
+                    &format!("{object} is \u{1b}invalid: spec.data: Too long"),
+                ),
+                None => state.act(object, asks),
+            },
             Mood::Answers(code, _) => (code, json!("too many requests, please try again later")),
             Mood::Silent => (0, Value::Null),
         };
@@ -176,6 +206,11 @@ impl Server {
 }
 
 impl State {
+    fn refusal_of(&self, object: &str, is_write: bool) -> Option<u16> {
+        let (begin, code) = self.refuses.as_ref()?;
+        (is_write && object.starts_with(begin)).then_some(*code)
+    }
+
     fn act(&mut self, object: &str, asks: Asks) -> (u16, Value) {
         let lets_in = self.lets_in;
         let stored = self.objects.get_mut(object);

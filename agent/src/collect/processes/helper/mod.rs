@@ -6,8 +6,10 @@
 //!     └──── =HEX or !REASON, by tabs ────────┘
 //! ```
 //! The agent starts it once and speaks over its standard input and output. It opens no file of a process, so neither
-//! `environ` nor `mem`; only links and the directory of file descriptors are read.
+//! `environ` nor `mem`; only links and the directory of file descriptors are read. One that ended is not started again
+//! ([`end`]).
 
+pub mod end;
 mod line;
 mod serve;
 
@@ -17,6 +19,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
+use self::end::End;
 pub use self::line::Answer;
 use self::line::{malformed, unfield};
 use self::serve::answers;
@@ -33,17 +36,42 @@ pub fn program() -> std::io::Result<PathBuf> {
 /// The agent's end. Without a helper the agent asks the kernel itself, with what rights it has.
 pub struct Helper {
     proc: PathBuf,
-    process: Option<(Child, ChildStdin, BufReader<ChildStdout>)>,
+    asks: Asks,
 }
 
-impl Drop for Helper {
+/// Who is asked.
+enum Asks {
+    /// This process.
+    Itself,
+    /// The helper.
+    Process(Box<Process>),
+    /// A helper that ended: nobody any more, for what this process may read itself would make other identities.
+    Ended,
+}
+
+struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    end: End,
+}
+
+impl Process {
+    /// One line for another; none when it ended.
+    fn exchange(&mut self, request: &str) -> Option<String> {
+        let mut line = String::new();
+        writeln!(self.stdin.as_ref()?, "{request}").ok()?;
+        let read = self.stdout.read_line(&mut line).ok()?;
+        (read > 0 && line.ends_with('\n')).then_some(line)
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        if let Some((mut child, stdin, _)) = self.process.take() {
-            drop(stdin);
-            // It ends when its input does; a stuck one is ended.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // It ends when its input does; a stuck one is ended.
+        drop(self.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -52,7 +80,7 @@ impl Helper {
     pub fn none(proc: &Path) -> Self {
         Self {
             proc: proc.into(),
-            process: None,
+            asks: Asks::Itself,
         }
     }
 
@@ -73,14 +101,48 @@ impl Helper {
         let stdout = child.stdout.take().ok_or_else(missing)?;
         Ok(Self {
             proc: proc.into(),
-            process: Some((child, stdin, BufReader::new(stdout))),
+            asks: Asks::Process(Box::new(Process {
+                child,
+                stdin: Some(stdin),
+                stdout: BufReader::new(stdout),
+                end: End::new(),
+            })),
         })
     }
 
     /// The helper's process id, if there is one.
     pub fn pid(&self) -> Option<i32> {
-        let (child, _, _) = self.process.as_ref()?;
-        i32::try_from(child.id()).ok()
+        match &self.asks {
+            Asks::Process(process) => i32::try_from(process.child.id()).ok(),
+            Asks::Itself | Asks::Ended => None,
+        }
+    }
+
+    /// What tells of its end, if there is one.
+    pub fn end(&self) -> Option<End> {
+        match &self.asks {
+            Asks::Process(process) => Some(process.end.clone()),
+            Asks::Itself | Asks::Ended => None,
+        }
+    }
+
+    /// Whether there was a helper and it ended: no answer since then is of use.
+    pub fn has_ended(&mut self) -> bool {
+        // A system call, so that the end shows though nothing is asked.
+        let ended = match &mut self.asks {
+            Asks::Process(process) => !matches!(process.child.try_wait(), Ok(None)),
+            Asks::Itself | Asks::Ended => false,
+        };
+        if ended {
+            self.note_end();
+        }
+        matches!(self.asks, Asks::Ended)
+    }
+
+    fn note_end(&mut self) {
+        if let Asks::Process(process) = std::mem::replace(&mut self.asks, Asks::Ended) {
+            process.end.note();
+        }
     }
 
     /// What the links of a process say.
@@ -102,15 +164,15 @@ impl Helper {
     }
 
     fn ask(&mut self, request: &str) -> Vec<Answer> {
-        let Some((_, stdin, stdout)) = self.process.as_mut() else {
-            return answers(&self.proc, request);
+        let answer = match &mut self.asks {
+            Asks::Itself => return answers(&self.proc, request),
+            Asks::Process(process) => process.exchange(request),
+            Asks::Ended => None,
         };
-        let mut line = String::new();
-        let exchange = writeln!(stdin, "{request}").and_then(|()| stdout.read_line(&mut line));
-        if matches!(exchange, Ok(1..)) {
+        if let Some(line) = answer {
             return line.trim_end_matches('\n').split('\t').map(unfield).collect();
         }
-        self.process = None;
+        self.note_end();
         let ended = || Err("the helper process ended".into());
         std::iter::repeat_with(ended).take(4).collect()
     }
