@@ -10,10 +10,10 @@
 mod health;
 pub(crate) mod item;
 mod options;
-mod others;
+pub(crate) mod others;
 mod rootless;
 mod source;
-mod stored;
+pub(crate) mod stored;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -39,6 +39,13 @@ const AUDIT: Duration = Duration::from_secs(30);
 const SLOWEST_LOOK: Duration = Duration::from_secs(60);
 /// Events of one `docker run` are looked at together.
 const BURST: Duration = Duration::from_millis(150);
+
+/// Whether an event of Docker's asks for a look.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn is_news(event: &bollard::models::EventMessage) -> bool {
+    let nowhere = std::path::Path::new("/nowhere");
+    Source::docker(nowhere, &Redactor::default()).note(event)
+}
 
 /// The collector of all engines.
 pub struct Containers {

@@ -24,7 +24,7 @@ struct Stored {
 }
 
 /// What a list of containers says of a Podman that is not asked; `whose` is for people.
-pub(super) fn unasked(whose: &str, list: &[u8]) -> Option<String> {
+pub fn unasked(whose: &str, list: &[u8]) -> Option<String> {
     match serde_json::from_slice::<Vec<Stored>>(list) {
         Ok(containers) if containers.is_empty() => None,
         Ok(containers) => {

@@ -8,8 +8,8 @@
 //! The agent starts it once and speaks over its standard input and output. It opens no file of a process, so neither
 //! `environ` nor `mem`; only links and the directory of file descriptors are read.
 
-mod line;
-mod serve;
+pub(crate) mod line;
+pub(crate) mod serve;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
