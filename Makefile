@@ -12,7 +12,7 @@ FUZZ_VERSION := 0.13.2
 DEB := $(CACHE)/cargo-deb-$(DEB_VERSION)/bin/cargo-deb
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
-# Seconds for each target of `make fuzz`.
+# Seconds for each target of `make fuzz`. What it finds is kept in fuzz/found, and read first the next time.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 # Cargo chooses the features of dependencies for what it is asked to build. Asked for one package, or for nothing that
@@ -70,6 +70,10 @@ test: lab $(DEB) ## Everything: unit tests, libvirt, and then the tests on real 
 	$(call stage,tests,cargo test --workspace --features safetytwin/libvirt || { $(LAB) --name $(TEST_LAB) down; exit 1; })
 	@$(LAB) --name $(TEST_LAB) down
 
+.PHONY: test-long
+test-long: test ## Everything, and then a minute of fuzzing for each target (root, nightly toolchain)
+	@$(MAKE) fuzz FUZZ_SECONDS=60
+
 .PHONY: test-on
 test-on: lab ## The agent against the tools of another Debian release: SUITE=trixie (root, 20 minutes)
 	@test -n '$(SUITE)' || { echo 'name a Debian suite: make test-on SUITE=trixie'; exit 1; }
@@ -112,10 +116,10 @@ bench-doc: bench ## Measures, and writes the figures that there are into docs/pe
 .PHONY: fuzz
 fuzz: cargo nightly $(FUZZ) ## Fuzzes all that reads what a host says; FUZZ_SECONDS=60 for each target (nightly toolchain)
 	$(call stage,build,PATH="$(dir $(FUZZ)):$$PATH" cargo +nightly fuzz build)
-	@mkdir -p $(FUZZ_TARGETS:%=fuzz/found/%)
-	@for target in $(FUZZ_TARGETS); do \
+	@mkdir -p $(FUZZ_TARGETS:%=fuzz/found/%) $(FUZZ_TARGETS:%=fuzz/corpus/%)
+	@trees=$$(mktemp -d); trap 'rm -rf "$$trees"' EXIT; for target in $(FUZZ_TARGETS); do \
 	  echo "== $$target: $(FUZZ_SECONDS) s"; \
-	  PATH="$(dir $(FUZZ)):$$PATH" cargo +nightly fuzz run "$$target" "fuzz/found/$$target" "fuzz/corpus/$$target" -- \
+	  TMPDIR="$$trees" PATH="$(dir $(FUZZ)):$$PATH" cargo +nightly fuzz run "$$target" "fuzz/found/$$target" "fuzz/corpus/$$target" -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -verbosity=0 -print_final_stats=1; \
 	done
 

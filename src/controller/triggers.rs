@@ -125,6 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn a_host_whose_clock_and_boot_id_jump_at_each_beat_wakes_no_twin() {
+        let first = sight(&twin(), &host(10, 3, b"u", b"c"));
+        for time in [
+            "1970-01-01T00:00:00Z",
+            "2106-02-07T06:28:16Z",
+            "2016-12-31T23:59:60Z",
+            "soon",
+            "",
+        ] {
+            let mut jumped = host(1, 3, b"u", b"c");
+            time.clone_into(&mut jumped.spec.observed_time);
+            jumped.spec.boot_id = format!("boot {time}");
+            assert_eq!(sight(&twin(), &jumped), first, "{time}");
+        }
+    }
+
+    #[test]
     fn a_beat_with_other_load_and_other_pids_wakes_no_twin() {
         let first = sight(&twin(), &host(10, 3, b"u", b"c"));
         assert_eq!(first, sight(&twin(), &host(20, 90, b"u", b"c")));

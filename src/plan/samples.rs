@@ -119,7 +119,7 @@ pub(crate) fn process(key: u64, argv: &[&str]) -> ProcessItem {
         argv: argv.iter().map(|a| Text::from(*a)).collect(),
         redactions: 0,
         truncated: false,
-        working_directory: None,
+        working_directory: Some(Text::from("/")),
         user: root.clone(),
         group: root,
         listens: Vec::new(),

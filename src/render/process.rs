@@ -74,6 +74,10 @@ pub fn render(item: &ProcessItem) -> Result<Rendered, Refusal> {
         rendered.substitute(Reason::Redacted, detail);
     }
     let directory = directory(item)?;
+    if directory.is_none() {
+        let detail = "its working directory on the host is not known: it starts in /";
+        rendered.substitute(Reason::MissingDirectory, detail);
+    }
     let text = ProcessUnit {
         comm: &item.comm.lossy(),
         exec: &exec,

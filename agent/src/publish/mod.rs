@@ -25,7 +25,7 @@ use futures::FutureExt;
 use safetytwin_crds::HostSectionSpec;
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::hoststate::{self, HostStateSpec, Section};
-use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, SectionName, object_name};
+use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, object_name};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::api::ClusterApi;

@@ -15,6 +15,7 @@ mod text;
 mod unit;
 mod url;
 mod value;
+mod word;
 
 use safetytwin_crds::digest::Digest;
 use safetytwin_crds::item::Text;

@@ -3,7 +3,7 @@
 use safetytwin_crds::redaction::is_placeholder;
 
 use super::known::PREFIXES;
-use super::value::len_until;
+use super::value::{ahead, len_until};
 
 /// Words that make a name secret wherever they stand in it.
 const WORDS: [&str; 21] = [
@@ -173,29 +173,43 @@ fn is_reference(value: &str) -> bool {
         || value.starts_with("%d/")
 }
 
+/// No secret that is known by its shape is shorter.
+pub const SHORTEST: usize = 18;
+
 /// Whether a word is a secret by its own shape, whatever its name.
 pub fn secret_value(word: &str) -> bool {
-    // A token may be the end of a longer name: `note-ghp_…`.
-    let parts = word.match_indices(['-', '_', '.', '/']).map(|(at, _)| at + 1);
-    let known = std::iter::once(0)
-        .chain(parts)
-        .filter_map(|at| word.get(at..))
-        .any(has_known_prefix);
     let jwt = word.starts_with("eyJ") && word.matches('.').count() == 2 && word.len() > 40;
     let (bot, token) = word.split_once(':').unwrap_or_default();
     let digits = bot.strip_prefix("bot").unwrap_or(bot);
     let telegram = (8..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let telegram = telegram && token.len() >= 35 && token.get(..35).is_some_and(is_token);
-    known || telegram || jwt || is_random(word)
+    has_known_prefix(word) || telegram || jwt || is_random(word)
 }
 
+/// Whether a token of a known shape is the word, or the end of a longer name: `note-ghp_…`.
 fn has_known_prefix(word: &str) -> bool {
-    let id = word.split(['-', '_', '.', '/']).next().unwrap_or_default();
-    let aws = id.len() == 20 && (id.starts_with("AKIA") || id.starts_with("ASIA")) && is_token(id);
-    aws || PREFIXES.iter().any(|(prefix, least)| {
-        word.strip_prefix(prefix)
-            .is_some_and(|rest| rest.len() >= *least && is_token(rest) && has_digit(rest))
+    let last = |test: fn(u8) -> bool| word.bytes().rposition(test);
+    // A token goes on to the end of the word.
+    let tokens = last(|byte| !is_of_token(byte)).map_or(0, |at| at + 1);
+    let digit = last(|byte| byte.is_ascii_digit());
+    let parts = word.match_indices(['-', '_', '.', '/']).map(|(at, _)| at + 1);
+    std::iter::once(0).chain(parts).any(|at| {
+        let part = word.get(at..).unwrap_or_default();
+        is_aws(part)
+            || at >= tokens
+                && PREFIXES.iter().any(|(prefix, least)| {
+                    let rest = at + prefix.len();
+                    part.starts_with(prefix)
+                        && word.len() >= rest + least
+                        && digit.is_some_and(|digit| digit >= rest)
+                })
     })
+}
+
+/// Whether an id of an access key of AWS begins here.
+fn is_aws(part: &str) -> bool {
+    let id = |part: &str| ahead(part, 21).split(['-', '_', '.', '/']).next().map(str::len) == Some(20);
+    (part.starts_with("AKIA") || part.starts_with("ASIA")) && id(part) && part.get(..20).is_some_and(is_token)
 }
 
 /// The length of a password hash of crypt(5), `$6$salt$hash`.
@@ -205,13 +219,19 @@ pub fn crypt(text: &str) -> Option<usize> {
     let known = [
         "1", "2a", "2b", "2y", "5", "6", "y", "7", "apr1", "argon2id", "argon2i",
     ];
+    if !known.contains(&method) {
+        return None;
+    }
     let end = len_until(hash, |c| c.is_whitespace() || "\"':;".contains(c));
-    (known.contains(&method) && end >= 20).then(|| 1 + method.len() + 1 + end)
+    (end >= 20).then(|| 1 + method.len() + 1 + end)
 }
 
 fn is_token(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    text.bytes().all(is_of_token)
+}
+
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
 }
 
 fn has_digit(text: &str) -> bool {
@@ -345,6 +365,12 @@ mod tests {
         ] {
             assert!(!secret_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn no_token_of_a_known_shape_is_shorter_than_the_shortest() {
+        let least = PREFIXES.iter().map(|(prefix, least)| prefix.len() + least);
+        assert_eq!(least.min(), Some(SHORTEST));
     }
 
     #[test]

@@ -246,3 +246,69 @@ fn text_without_secrets_keeps_every_byte() {
         assert_eq!(plain().unit(source).text, source);
     }
 }
+
+/// The longest text that is read of one argument or unit file.
+const LONGEST: usize = 64 * 1024;
+
+/// Texts of a length that any user may give to a process, each of which looks at every place as if something began there.
+fn tiring(length: usize) -> Vec<String> {
+    let long = |start: &str, again: &str, end: &str| {
+        let times = (length - start.len() - end.len()) / again.len();
+        format!("{start}{}{end}", again.repeat(times))
+    };
+    vec![
+        long("/", "d/", ""),
+        long("", "d-", ""),
+        long("", "a:", ""),
+        long("", "a://", ""),
+        long("", "$1", "x"),
+        long("", "$a", " "),
+        long("", "'token=", ""),
+        long("", "token=x,", ""),
+        long("token=", "}", "a"),
+        long("token=", "&", "a"),
+        long("token=", ",a", "="),
+        long("token=\\\"", "\\", "x"),
+        long("", "ghp_", "x"),
+        long("eyJ", "a/", ".x.y"),
+        long("token ", "\\", "x"),
+        long("", "mysql -p'", ""),
+        long("", "@", "x"),
+        long("", "-----BEGIN ", ""),
+        long("", "eyJ.", "x"),
+        // Each of these leads into the next.
+        long("", "\\\n#\n", "x"),
+        long("token=", "\"Bearer\" ", "x"),
+        long("token=\"", ",\"", "x"),
+        long("--password \"", "\" \"", "x"),
+        long("Bearer ", "Bearer ", "1"),
+        long("a://x?", "a://x?", "token=1"),
+    ]
+}
+
+/// Reads a text on a thread with as much stack as that of a collector has, and says what CPU time that took.
+fn time_of(text: String) -> std::time::Duration {
+    let stack = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let read = stack.spawn(move || {
+        for read in [Redactor::text, Redactor::unit] {
+            let once = read(&keyed(ONE), &text);
+            assert_eq!(read(&keyed(ONE), &once.text).text, once.text);
+        }
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        std::time::Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    });
+    read.unwrap().join().unwrap()
+}
+
+#[test]
+fn a_text_of_the_greatest_length_takes_no_longer_than_its_parts_and_no_stack() {
+    for (part, whole) in tiring(LONGEST / 16).into_iter().zip(tiring(LONGEST)) {
+        let start = whole.chars().take(16).collect::<String>();
+        let (part, whole) = (time_of(part), time_of(whole));
+        let most = part * 64 + std::time::Duration::from_millis(200);
+        assert!(
+            whole < most,
+            "{start:?}: {part:?}, sixteen times as long {whole:?}"
+        );
+    }
+}

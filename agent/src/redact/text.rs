@@ -3,12 +3,17 @@
 //! secret shape. All else keeps its bytes.
 
 use super::known::{KEYWORDS, Program, program_of};
-use super::shape::{crypt, hides, secret_name, secret_value};
+use super::shape::{crypt, hides, secret_name};
 use super::value::{
-    Separator, between, char_at, gap, len_until, len_while, quoted_end, separator, unquoted_end,
+    AHEAD, Separator, ahead, between, char_at, gap, len_until, len_while, quoted_end, separator, unquoted_end,
 };
 use super::{Redacted, Redactor, pem};
 use safetytwin_crds::redaction::placeholder_len;
+
+/// How deep comments are looked for between the lines of comments.
+const DEEPEST: u8 = 3;
+/// How many empty values and schemes are passed over before a value.
+const HOPS: u8 = 16;
 
 /// `text` without what looks like a secret.
 pub(super) fn text(redactor: &Redactor, text: &str) -> Redacted {
@@ -20,18 +25,25 @@ pub(super) fn text(redactor: &Redactor, text: &str) -> Redacted {
 
 /// `text` without its secrets; private keys are gone already.
 pub(super) fn scan(redactor: &Redactor, text: &str) -> Redacted {
-    let mut scanned = Scanner::new(redactor, text).scanned(Scanner::run);
+    scan_at(0, redactor, text)
+}
+
+fn scan_at(depth: u8, redactor: &Redactor, text: &str) -> Redacted {
+    let mut scanned = Scanner::new(depth, redactor, text).scanned(Scanner::run);
     // What a rule passed over, such as a user's name before a password, may be a token itself.
-    let swept = Scanner::new(redactor, &scanned.text).scanned(Scanner::sweep);
+    let swept = Scanner::new(depth, redactor, &scanned.text).scanned(Scanner::sweep);
     scanned.text = swept.text;
     scanned.count += swept.count;
     scanned
 }
 
 impl<'a> Scanner<'a> {
-    fn new(redactor: &'a Redactor, text: &'a str) -> Self {
+    fn new(depth: u8, redactor: &'a Redactor, text: &'a str) -> Self {
         Self {
             redactor,
+            depth,
+            judged: text.len(),
+            known_url: text.len(),
             rest: text,
             out: String::with_capacity(text.len()),
             count: 0,
@@ -51,6 +63,12 @@ impl<'a> Scanner<'a> {
 
 pub(super) struct Scanner<'a> {
     pub(super) redactor: &'a Redactor,
+    /// In how many comments this text stands.
+    depth: u8,
+    /// Length of `rest` after the last words without white space between that were judged as a whole.
+    pub(super) judged: usize,
+    /// Length of `rest` after the last URL that was looked at as a whole.
+    pub(super) known_url: usize,
     pub(super) rest: &'a str,
     pub(super) out: String,
     pub(super) count: u32,
@@ -175,9 +193,16 @@ impl Scanner<'_> {
         if !gap.contains(['#', ';']) {
             return self.keep(len);
         }
-        let scanned = scan(self.redactor, gap);
-        self.out.push_str(&scanned.text);
-        self.count += scanned.count;
+        // Of comments in comments in comments each line is one.
+        let parts: Vec<&str> = match self.depth < DEEPEST {
+            true => vec![gap],
+            false => gap.split_inclusive('\n').collect(),
+        };
+        for part in parts {
+            let scanned = scan_at(self.depth.saturating_add(1), self.redactor, part);
+            self.out.push_str(&scanned.text);
+            self.count += scanned.count;
+        }
         self.before = gap.chars().next_back();
         self.rest = self.rest.get(len..).unwrap_or_default();
     }
@@ -188,61 +213,19 @@ impl Scanner<'_> {
         self.keep_gap(len.max(1));
     }
 
-    /// `user:secret@host` without a scheme, and Oracle's `thin:user/secret@host`.
-    fn account(&mut self, len: usize) -> bool {
-        let name = self.rest.get(..len).unwrap_or_default();
-        let end = len_until(self.rest, |c| c.is_whitespace() || "\"'<>,;()".contains(c));
-        let word = self.rest.get(..end).unwrap_or_default();
-        let Some(at) = word.rfind('@') else { return false };
-        let host = word.get(at + 1..).unwrap_or_default();
-        let secret = word.get(len + 1..at).unwrap_or_default();
-        let is_host = host.starts_with(|c: char| c.is_ascii_alphanumeric()) && !host.starts_with("sha256:");
-        if !word.get(len..).unwrap_or_default().starts_with(':') || !is_host || secret.is_empty() {
-            return false;
-        }
-        let schemes = [
-            "mailto", "sip", "sips", "xmpp", "acct", "man", "npm", "jdbc", "tcp", "udp", "unix",
-        ];
-        if name == "thin"
-            && let Some(slash) = secret.find('/')
-        {
-            self.keep(len + 1 + slash + 1);
-            self.redact(secret.len() - slash - 1);
-            return true;
-        }
-        if schemes.contains(&name) || secret.contains('/') || secret.starts_with(':') {
-            return false;
-        }
-        self.keep(len + 1);
-        self.redact(secret.len());
-        true
-    }
-
-    /// The length of a secret by shape at the start of `rest`, whose name-like part is `len` long.
-    fn secret_word(&self, len: usize) -> Option<usize> {
-        // A value may hold more than names do: the longest word first.
-        let longest = len_while(self.rest, |c| is_name(c) || "+/=:".contains(c));
-        let word = self.rest.get(..longest)?;
-        let until = |sign: &[char]| word.find(sign).unwrap_or(longest);
-        let name = self.rest.get(..len)?;
-        [
-            longest,
-            until(&[':']),
-            until(&['/']),
-            until(&['.']),
-            until(&['=', ':']),
-            len,
-            name.trim_end_matches('.').len(),
-        ]
-        .into_iter()
-        .find(|len| {
-            let is_secret = |word: &str| secret_value(word) || self.redactor.is_machine_id(word);
-            word.get(..*len).is_some_and(is_secret)
-        })
-    }
-
     /// `rest` begins with the value of a secret name; `opening` is the quote that is open before the name.
     fn value(&mut self, opening: Option<char>) {
+        let mut opening = opening;
+        for _ in 0..HOPS {
+            match self.value_or_next(opening) {
+                Some(next) => opening = next,
+                None => return,
+            }
+        }
+    }
+
+    /// The same; where the value is what comes next, the quote that is open before that.
+    fn value_or_next(&mut self, opening: Option<char>) -> Option<Option<char>> {
         let escapes = len_while(self.rest, |c| c == '\\');
         // The quote before the name ends here: the value is the next argument.
         if opening.is_some_and(|quote| self.rest.starts_with(quote)) {
@@ -256,23 +239,27 @@ impl Scanner<'_> {
             if !content.is_empty() && gap(content) == content.len() {
                 self.keep_gap(end);
                 self.keep(quote.len_utf8());
-                return self.value(Some(quote));
+                return Some(Some(quote));
             }
             if is_scheme(content) {
                 self.keep(end);
                 return self.next_value();
             }
-            return self.redact(end);
+            self.redact(end);
+            return None;
         }
         if self.rest.starts_with('[') {
             self.keep(1);
-            return self.redact(len_until(self.rest, |c| c == ']'));
+            self.redact(len_until(self.rest, |c| c == ']'));
+            return None;
         }
         if self.rest.starts_with('{') {
-            return;
+            return None;
         }
-        let scheme = len_until(self.rest, |c| c.is_whitespace() || "\"'".contains(c));
-        let word = self.rest.get(..scheme).unwrap_or_default();
+        // No scheme is longer.
+        let seen = ahead(self.rest, AHEAD);
+        let scheme = len_until(seen, |c| c.is_whitespace() || "\"'".contains(c));
+        let word = seen.get(..scheme).unwrap_or_default();
         if is_scheme(word) {
             self.keep(scheme);
             self.keep(len_while(self.rest, |c| c == ' ' || c == '\t'));
@@ -281,21 +268,23 @@ impl Scanner<'_> {
             }
         }
         if matches!(word, "|" | "|-" | ">" | ">-") {
-            return self.block(scheme);
+            self.block(scheme);
+            return None;
         }
         match opening.filter(|quote| self.rest.contains(*quote)) {
             Some(quote) => self.redact(quoted_end(self.rest, quote, false)),
             None => self.redact(unquoted_end(self.rest)),
         }
+        None
     }
 
-    /// The value is the argument after the quote that ends here.
-    fn next_value(&mut self) {
+    /// The value is the argument after the quote that ends here, if there is one.
+    fn next_value(&mut self) -> Option<Option<char>> {
         let (gap, opening) = between(self.rest);
-        if gap > 0 {
+        (gap > 0).then(|| {
             self.keep_gap(gap - opening);
-            self.value(None);
-        }
+            None
+        })
     }
 
     /// A YAML block: the lines that are indented.
@@ -312,7 +301,7 @@ impl Scanner<'_> {
         self.redact(body.trim_end().len());
     }
 
-    fn redact(&mut self, len: usize) {
+    pub(super) fn redact(&mut self, len: usize) {
         let value = self.rest.get(..len).unwrap_or_default();
         if hides(value) {
             self.drop(len);
@@ -340,7 +329,7 @@ impl Scanner<'_> {
     }
 }
 
-fn is_name(c: char) -> bool {
+pub(super) fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.'
 }
 

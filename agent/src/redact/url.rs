@@ -2,7 +2,7 @@
 
 use super::shape::{secret_name, secret_value};
 use super::text::{Scanner, scan};
-use super::value::len_until;
+use super::value::{AHEAD, ahead, len_until};
 
 /// Beginnings of paths whose rest is a secret: whoever knows it may post.
 const HOOKS: [&str; 4] = [
@@ -16,14 +16,20 @@ impl Scanner<'_> {
     /// `rest` begins with a URL whose scheme and slashes are `scheme` bytes long.
     pub(super) fn url(&mut self, scheme: usize) {
         self.keep(scheme);
-        if let Some(at) = user_information(url(self.rest)) {
+        // What is inside a URL was looked at with it: of a second one there the beginning is enough.
+        let inside = self.rest.len() > self.known_url;
+        let seen = if inside { AHEAD } else { usize::MAX };
+        if let Some(at) = user_information(url(ahead(self.rest, seen))) {
             self.drop(at);
             self.keep(1);
         }
-        let whole = url(self.rest);
+        let whole = url(ahead(self.rest, seen));
+        if !inside {
+            self.known_url = self.rest.len() - whole.len();
+        }
         if let Some(hook) = HOOKS.iter().find_map(|hook| Some(whole.find(hook)? + hook.len())) {
             self.keep(hook);
-            return self.drop(whole.len() - hook);
+            return self.drop(url(self.rest).len());
         }
         let Some(path) = whole.find(['?', '#']) else {
             return;
@@ -40,7 +46,7 @@ impl Scanner<'_> {
             self.out.push_str(&scanned.text);
             self.count += scanned.count;
             self.keep(1);
-            self.drop(query.len());
+            self.drop(url(self.rest).len());
         }
     }
 }

@@ -1,5 +1,15 @@
 //! Where the value of a secret name begins and ends.
 
+/// How far is looked ahead for what may begin at each place of a text: a text of 64 KiB has as many places.
+pub const AHEAD: usize = 256;
+/// The same, of signs of which no text has that many in a row.
+const SIGNS: usize = 32;
+
+/// The start of `text`, as far as is looked ahead.
+pub fn ahead(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
 /// What stands between a name and its value.
 pub struct Separator {
     /// Its bytes.
@@ -109,7 +119,7 @@ pub fn quoted_end(text: &str, quote: char, escaped: bool) -> usize {
             continue;
         }
         match c {
-            '\\' if escaped && next.trim_start_matches('\\').starts_with(quote) => return at,
+            '\\' if escaped && unescaped(next).starts_with(quote) => return at,
             '\\' if quote == '"' => skip = true,
             c if c == quote => return at,
             _ => {}
@@ -138,15 +148,21 @@ pub fn unquoted_end(text: &str) -> usize {
     text.len()
 }
 
+/// What follows the backslashes.
+fn unescaped(text: &str) -> &str {
+    let signs = len_while(ahead(text, SIGNS), |c| c == '\\');
+    text.get(signs..).unwrap_or_default()
+}
+
 /// Whether nothing but closing signs comes before the next white space or pair.
 fn closes(text: &str) -> bool {
-    let rest = text.trim_start_matches(|c| "})]\"'\\/>".contains(c));
+    let rest = ahead(text, SIGNS).trim_start_matches(|c| "})]\"'\\/>".contains(c));
     rest.is_empty() || rest.starts_with(char::is_whitespace) || rest.starts_with([',', ';', ':', '|', '<'])
 }
 
 /// Whether `name=` or `name:` comes, or the end.
 fn begins_pair(text: &str) -> bool {
-    let rest = text.trim_start_matches([' ', '"', '\'', '\\']);
+    let rest = ahead(text, AHEAD).trim_start_matches([' ', '"', '\'', '\\']);
     let name = len_while(rest, |c| c.is_ascii_alphanumeric() || "_-. ".contains(c));
     let sign = rest
         .get(name..)

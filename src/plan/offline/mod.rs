@@ -286,6 +286,27 @@ mod tests {
     }
 
     #[test]
+    fn every_dump_that_the_fuzzer_kept_is_read_and_one_of_them_is_whole() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/plan");
+        let dumps = std::fs::read_dir(folder).unwrap().map(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            offline(&serde_json::from_slice(&bytes).unwrap()).unwrap()
+        });
+        let totals: Vec<_> = dumps
+            .map(|report| report.kinds.iter().map(|kind| kind.total).collect::<Vec<_>>())
+            .collect();
+        assert!(totals.len() > 1, "{totals:?}");
+        let whole = |kinds: &Vec<Option<usize>>| kinds.iter().all(Option::is_some);
+        let items = totals
+            .iter()
+            .filter(|kinds| whole(kinds))
+            .flatten()
+            .flatten()
+            .sum::<usize>();
+        assert!(items >= 4, "{totals:?}");
+    }
+
+    #[test]
     fn what_is_no_dump_is_named_as_such() {
         assert!(matches!(offline(&json!({})), Err(OfflineError::NotAList)));
         assert!(matches!(

@@ -280,6 +280,9 @@ fn pods_protected_units_and_unknown_executables_are_named_with_their_reason() {
     let mut gone = process(2, &["/x"]);
     gone.executable_gone = true;
     let long = process(3, &["worker", &"a".repeat(70_000)]);
+    // What is left of 100,000 arguments is short enough, but not what ran.
+    let mut cut = process(4, &["worker", "--first"]);
+    cut.truncated = true;
     let mut firewall = service("my-rules.service");
     firewall.service.as_mut().unwrap().executables = vec!["/usr/sbin/nft".into()];
     let items = HostItems {
@@ -289,7 +292,7 @@ fn pods_protected_units_and_unknown_executables_are_named_with_their_reason() {
             service("user@1000.service"),
         ])),
         containers: Some(section(vec![pod])),
-        processes: Some(section(vec![hidden, gone, long])),
+        processes: Some(section(vec![hidden, gone, long, cut])),
     };
     let content = desired(&items, &spec());
     let reasons: Vec<Reason> = content.excluded.iter().map(|e| e.reason).collect();
@@ -301,9 +304,72 @@ fn pods_protected_units_and_unknown_executables_are_named_with_their_reason() {
             Reason::ExecutableUnknown,
             Reason::ExecutableDeleted,
             Reason::ArgvTooLong,
+            Reason::ArgvTooLong,
             Reason::Protected,
             Reason::Protected,
             Reason::UserManager,
         ]
     );
+}
+
+/// Names of variables that a loader or a shell acts on, and what is no name.
+const ODD_NAMES: [&str; 7] = [
+    "A B",
+    "",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "BASH_FUNC_x%%",
+    "X\n[Service]\nUser=root",
+    "\u{1b}[2J",
+];
+
+#[test]
+fn names_of_variables_reach_status_and_no_file_of_the_twin() {
+    let mut web = container("web");
+    web.environment_names = ODD_NAMES.map(str::to_owned).to_vec();
+    let mut unit = service("a.service");
+    let own = unit.service.as_mut().unwrap();
+    own.environment_names = web.environment_names.clone();
+    own.pass_environment = web.environment_names.clone();
+    let items = HostItems {
+        units: Some(section(vec![unit])),
+        containers: Some(section(vec![web])),
+        processes: None,
+    };
+    let content = desired(&items, &spec());
+    assert_eq!(content.items.len(), 2);
+    for item in &content.items {
+        for file in &item.files {
+            for odd in ["LD_", "BASH_FUNC", "User=root", "--env", "\u{1b}"] {
+                assert!(!file.content.contains(odd), "{odd}: {}", file.content);
+            }
+        }
+    }
+    let mut items = content.items.iter();
+    let web = items.find(|item| item.id.kind == ItemKind::Container).unwrap();
+    assert!(
+        web.detail.contains("LD_PRELOAD") && !web.detail.contains(char::is_control),
+        "{web:?}"
+    );
+}
+
+/// A host whose unit sets them has them set there: its text is its own, and its code runs as root in the twin anyway.
+/// Nothing else makes a variable of what a host says.
+#[test]
+fn variables_that_a_units_own_text_sets_are_set_for_that_unit_alone() {
+    let mut preloading = service("a.service");
+    let set = "Environment=LD_PRELOAD=/usr/lib/a.so \"BASH_FUNC_x%%%%=() { :; }\"";
+    let text = format!("[Service]\nExecStart=/usr/bin/a\n{set}\n");
+    preloading.fragment = Some(file("/etc/systemd/system/a.service", &text));
+    let content = desired(&host(vec![preloading, service("b.service")]), &spec());
+    let with: Vec<&str> = content
+        .items
+        .iter()
+        .flat_map(|item| &item.files)
+        .map(|file| &*file.content)
+        .collect();
+    let [first, second] = with[..] else {
+        panic!("{with:?}");
+    };
+    assert!(first.contains(set) && !second.contains("Environment"), "{with:?}");
 }

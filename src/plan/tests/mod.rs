@@ -39,6 +39,8 @@ struct Twin {
     pending: Option<safetytwin_crds::digitaltwin::PendingRemoval>,
     approved: Option<String>,
     sequence: i64,
+    /// Another boot id than the usual.
+    boot: Option<&'static str>,
     now: Option<Timestamp>,
     units: Vec<UnitFacts>,
     preflight: Option<Preflight>,
@@ -48,7 +50,7 @@ struct Twin {
 impl Twin {
     fn diff(&self, items: &HostItems, spec: &DigitalTwinSpec, content: &Content) -> Diff {
         let observation = Observation {
-            boot_id: "boot".into(),
+            boot_id: self.boot.unwrap_or("boot").into(),
             sequence: self.sequence,
         };
         let input = DiffInput {

@@ -28,6 +28,27 @@ fn a_removed_unit_goes_only_after_a_second_later_observation() {
 }
 
 #[test]
+fn a_host_with_another_boot_id_at_each_beat_is_believed_no_sooner_and_no_more_than_others() {
+    let mut twin = Twin::default();
+    let all: Vec<_> = (0..10).map(|n| service(&format!("a{n}.service"))).collect();
+    twin.apply(&host(all.clone()));
+    let nine = host(all[..9].to_vec());
+    // Its sequence begins anew with each boot; the first of these heads is looked at twice.
+    for (boot, removed) in [("1970", 0), ("1970", 0), ("2106", 1)] {
+        (twin.boot, twin.sequence) = (Some(boot), -10);
+        assert_eq!(twin.apply(&nine).0.changes.removed.len(), removed, "{boot}");
+    }
+    let few = host(all[..4].to_vec());
+    for boot in ["b", "c", "d", "e"] {
+        (twin.boot, twin.sequence) = (Some(boot), -10);
+        assert!(
+            twin.apply(&few).0.changes.removed.is_empty(),
+            "{boot}: five at once"
+        );
+    }
+}
+
+#[test]
 fn a_unit_that_comes_back_between_two_observations_is_never_removed() {
     let mut twin = Twin::default();
     let both = host(vec![service("a.service"), service("b.service")]);

@@ -92,7 +92,7 @@ pub fn container(seen: Inspected<'_>) -> Result<ContainerItem, String> {
 }
 
 /// The item of a container of Docker's by itself, without its image.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(test)]
 pub fn alone(details: &ContainerInspectResponse, redactor: &Redactor) -> Result<ContainerItem, String> {
     container(Inspected {
         engine: Engine::Docker,
@@ -155,10 +155,9 @@ fn run_class(details: &ContainerInspectResponse) -> RunClass {
 fn environment(own: Option<&[String]>, images: Option<&[String]>, clean: &mut Tally<'_>) -> Vec<String> {
     let images = images.unwrap_or_default();
     let own = own.unwrap_or_default().iter().filter(|v| !images.contains(v));
-    sorted(Some(
-        own.filter_map(|v| Some(clean.text(v.split_once('=')?.0)))
-            .collect(),
-    ))
+    let names = own.filter_map(|v| Some(v.split_once('=')?.0));
+    let names = names.filter(|name| !name.is_empty());
+    sorted(Some(names.map(|name| clean.text(name)).collect()))
 }
 
 /// Where the log goes, unless it is what engines do by themselves.
@@ -281,7 +280,7 @@ mod tests {
     fn an_inspected_container_becomes_an_item_without_values_of_its_environment() {
         let details = inspect(
             r#"{"Id":"0a1b2c","Name":"/web","Image":"sha256:1","State":{"Running":true,"Pid":7},
-            "Config":{"Image":"u:p@r/web:1","Env":["PATH=/bin","DB_PASSWORD=x"],"Cmd":["serve","--token","S3cr3t"],
+            "Config":{"Image":"u:p@r/web:1","Env":["PATH=/bin","DB_PASSWORD=x","=S3cr3t","A B=S3cr3t","LD_PRELOAD=S3cr3t","BASH_FUNC_x%%=() { S3cr3t","S3cr3t"],"Cmd":["serve","--token","S3cr3t"],
               "Labels":{"team":"a","api.token":"S3cr3t"}},
             "HostConfig":{"NetworkMode":"default","NanoCpus":500000000,
               "LogConfig":{"Type":"local","Config":{"x":"S3cr3t"}},"Devices":[{"PathOnHost":"/dev/kfd"}],"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}],"RestartPolicy":{"Name":"always"},
@@ -290,7 +289,10 @@ mod tests {
         );
         let image = serde_json::from_str(r#"{"Config":{"Env":["PATH=/bin"]}}"#).unwrap();
         let item = item(&details, Some(&image)).unwrap();
-        assert_eq!(item.environment_names, ["DB_PASSWORD"]);
+        assert_eq!(
+            item.environment_names,
+            ["A B", "BASH_FUNC_x%%", "DB_PASSWORD", "LD_PRELOAD"]
+        );
         assert_eq!(
             (item.run, item.redactions, item.cpu_milli),
             (RunClass::Up, 3, 500)

@@ -11,13 +11,13 @@ mod devices;
 mod health;
 pub(crate) mod item;
 mod options;
-mod others;
+pub(crate) mod others;
 mod ports;
 mod rootless;
 mod source;
 mod starts;
 mod storage;
-mod stored;
+pub(crate) mod stored;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -48,6 +48,13 @@ const BURST: Duration = Duration::from_millis(150);
 /// Services of the system's engines.
 const DOCKER: &str = "docker.service";
 const PODMAN: &str = "podman.service";
+
+/// Whether an event of Docker's asks for a look.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn is_news(event: &bollard::models::EventMessage) -> bool {
+    let nowhere = std::path::Path::new("/nowhere");
+    Source::docker(nowhere, &Redactor::default()).note(event)
+}
 
 /// The collector of all engines.
 pub struct Containers {

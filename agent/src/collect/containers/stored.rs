@@ -148,11 +148,22 @@ fn stored(root: &HostRoot, storages: &[&str]) -> Result<Vec<Stored>, Unknown> {
 
 fn rows(root: &HostRoot, list: &str) -> Result<Vec<Stored>, Unknown> {
     match root.read(list, LIMIT) {
-        Ok(rows) => serde_json::from_slice(&rows).map_err(|error| {
-            let why = printable(&error.to_string(), 100);
-            Unknown::Foreign(format!("its list of containers is not readable: {why}"))
-        }),
+        Ok(list) => parsed(&list).map_err(Unknown::Foreign),
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => Err(Unknown::Read(error)),
     }
+}
+
+/// The rows of a list, or why it is none.
+fn parsed(list: &[u8]) -> Result<Vec<Stored>, String> {
+    serde_json::from_slice(list).map_err(|error| {
+        let why = printable(&error.to_string(), 100);
+        format!("its list of containers is not readable: {why}")
+    })
+}
+
+/// What is said of a list.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn said_of(list: &[u8]) -> String {
+    parsed(list).map_or_else(|why| why, |rows| told("podman", &rows))
 }

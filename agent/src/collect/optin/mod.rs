@@ -31,6 +31,8 @@ pub use self::listed::Listed;
 use super::watch::Watch;
 use super::{CollectError, Collected, Collector, Content, Scope};
 use crate::hostroot::HostRoot;
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::redact::Redactor;
 use crate::settings::Settings;
 
 /// What belongs to one change (an installation, an editor's save) is written within this time.
@@ -107,6 +109,23 @@ fn collector(settings: &Settings, name: SectionName) -> Option<Box<dyn Collector
         SectionName::Cron => OptIn::boxed(root, cron::Crontabs(redactor())),
         _ => return None,
     })
+}
+
+/// What a source gives at once, without a watch: its items as JSON, and why they are not all.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn look(root: &HostRoot, redactor: &Redactor, choice: Choice) -> Option<(Vec<u8>, Vec<String>)> {
+    let look = match choice {
+        Choice::Packages => packages::Packages.look(root),
+        Choice::Accounts => accounts::LocalAccounts.look(root),
+        Choice::Files => files::Files::new(Vec::new(), redactor.clone()).look(root),
+        Choice::Hostname => hostname::Names.look(root),
+        Choice::Sysctl => sysctl::Parameters(redactor.clone()).look(root),
+        Choice::Modules => modules::Modules.look(root),
+        Choice::Cron => cron::Crontabs(redactor.clone()).look(root),
+    }
+    .ok()?;
+    let parts: Option<Vec<_>> = look.items.parts.iter().map(|part| part.json().ok()).collect();
+    Some((parts?.concat(), look.gaps))
 }
 
 /// A source of one opt-in section.

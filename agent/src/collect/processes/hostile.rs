@@ -8,6 +8,7 @@ use safetytwin_crds::item::ProcessItem;
 use super::events::News;
 use super::rows::Rows;
 use super::*;
+use crate::collect::Content;
 use crate::collect::accounts::Accounts;
 
 /// A copy of sleep that runs, under any name; ended when dropped.
@@ -29,18 +30,7 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::copy("/bin/sleep", &path).unwrap();
-        let child = loop {
-            // A fork of another test may still have the file open for writing.
-            match Command::new(&path).arg("600").spawn() {
-                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
-                child => break child.unwrap(),
-            }
-        };
-        Self {
-            child,
-            path,
-            _dir: dir,
-        }
+        Self::of(&path, Path::new("/"), dir)
     }
 
     fn stat(&self) -> Stat {
@@ -58,6 +48,23 @@ impl Running {
             Some(look()).filter(|stat| stat.state == b'S')
         });
         asleep.unwrap()
+    }
+
+    /// What `program` runs, which may be no path that another process could open.
+    fn of(program: &Path, directory: &Path, dir: tempfile::TempDir) -> Self {
+        let child = loop {
+            // A fork of another test may still have the file open for writing.
+            match Command::new(program).arg("600").current_dir(directory).spawn() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                child => break child.unwrap(),
+            }
+        };
+        let path = program.to_path_buf();
+        Self {
+            child,
+            path,
+            _dir: dir,
+        }
     }
 
     fn item(&self) -> ProcessItem {
@@ -100,4 +107,69 @@ fn a_process_that_ends_while_it_is_read_is_no_item_and_no_error() {
     let mut scanner = tests::scanner();
     let candidate = scanner.candidate(&stat, &Accounts::default(), Instant::now());
     assert!(candidate.is_none());
+}
+
+#[test]
+fn what_runs_from_memory_alone_is_no_file_of_the_host() {
+    use std::os::fd::AsRawFd;
+
+    let memory = rustix::fs::memfd_create("worker", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let path = |fd: i32| PathBuf::from(format!("/proc/self/fd/{fd}"));
+    std::fs::copy("/bin/sleep", path(memory.as_raw_fd())).unwrap();
+    // What is open for writing cannot be run.
+    let program = std::fs::File::open(path(memory.as_raw_fd())).unwrap();
+    drop(memory);
+    let dir = tempfile::tempdir().unwrap();
+    let item = Running::of(&path(program.as_raw_fd()), Path::new("/"), dir).item();
+    assert_eq!(item.executable.unwrap().lossy(), "/memfd:worker (deleted)");
+    assert!(item.executable_gone);
+}
+
+#[test]
+fn a_directory_that_is_deeper_than_a_path_can_say_is_unknown_and_the_reason_is_told() {
+    use std::os::fd::AsRawFd;
+
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
+    let dir = tempfile::tempdir().unwrap();
+    let name = "d".repeat(250);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut deep = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
+    // PATH_MAX is 4096.
+    for _ in 0..20 {
+        mkdirat(&deep, &name, Mode::RWXU).unwrap();
+        deep = openat(&deep, &name, flags, Mode::empty()).unwrap();
+    }
+    let below = PathBuf::from(format!("/proc/self/fd/{}", deep.as_raw_fd()));
+    let item = Running::of(Path::new("/bin/sleep"), &below, dir).item();
+    assert_eq!(item.working_directory, None);
+    let [why] = &item.unknown[..] else {
+        panic!("{:?}", item.unknown);
+    };
+    assert!(why.starts_with("workingDirectory: "), "{why}");
+}
+
+#[test]
+fn the_longest_path_that_there_is_is_kept_whole() {
+    let longest = format!("/{}", "d/".repeat(2046));
+    let mut fake = tests::planted::Fake::of(&["/bin/a"]);
+    (fake.executable, fake.directory) = (longest.clone(), longest.clone());
+    let collected = tests::planted::collected(&[fake], &crate::redact::Redactor::default());
+    let Content::Processes(items) = &*collected.content else {
+        panic!("{collected:?}");
+    };
+    let kept = |text: &Option<safetytwin_crds::item::Text>| text.as_ref().unwrap().lossy();
+    assert_eq!(kept(&items[0].executable), longest);
+    assert_eq!(kept(&items[0].working_directory), longest);
+}
+
+#[test]
+fn a_hundred_thousand_arguments_are_cut_and_the_item_says_so() {
+    let fake = tests::planted::Fake::of(&vec!["a"; 100_000]);
+    let collected = tests::planted::collected(&[fake], &crate::redact::Redactor::default());
+    let Content::Processes(items) = &*collected.content else {
+        panic!("{collected:?}");
+    };
+    assert!(items[0].truncated);
+    assert_eq!(items[0].argv.len(), files::ARGV_LIMIT as usize / 2);
 }

@@ -3,13 +3,13 @@
 //!
 //! Never read: the environment of any process.
 
-mod events;
+pub(crate) mod events;
 pub(crate) mod files;
 pub mod helper;
 mod listed;
-mod listens;
+pub(crate) mod listens;
 mod memory;
-mod packages;
+pub(crate) mod packages;
 mod read;
 mod rows;
 mod scan;

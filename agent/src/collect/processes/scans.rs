@@ -220,3 +220,39 @@ async fn when_the_helper_ends_the_processes_are_unavailable_and_keep_their_ident
         "it ended too soon after its start to end the agent at once"
     );
 }
+
+#[test]
+fn a_process_that_rewrites_its_command_line_at_each_look_is_listed_when_it_keeps_one() {
+    let (proc, mut scanner) = of_one_process();
+    let (start, quiet) = (Instant::now(), News::default());
+    let line = proc.path().join("100/cmdline");
+    let mut listed = |seconds: u64, title: &str| {
+        std::fs::write(&line, title).unwrap();
+        let scan = scanner
+            .scan(start + Duration::from_secs(seconds), &quiet)
+            .unwrap();
+        let Content::Processes(items) = &*scan.collected.content else {
+            unreachable!()
+        };
+        let argv = items
+            .iter()
+            .map(|item| item.argv.iter().map(|word| word.lossy()).collect());
+        argv.collect::<Vec<Vec<String>>>()
+    };
+    assert_eq!(listed(0, "/bin/x\0"), [["/bin/x"]]);
+    for number in 1..60u64 {
+        // A writer may have cleared it only, or have written over a longer one.
+        let title = match number % 3 {
+            0 => String::new(),
+            1 => format!("worker: job {number}"),
+            _ => format!("worker: job {number}\0\0\0"),
+        };
+        let found = listed(10 * number, &title);
+        let first = number < 9 && found == [["/bin/x"]];
+        assert!(first || found.is_empty(), "{number}: {found:?}");
+    }
+    for seconds in [600, 610, 620] {
+        assert_eq!(listed(seconds, "worker: idle"), [[""; 0]; 0], "{seconds}");
+    }
+    assert_eq!(listed(630, "worker: idle"), [["worker: idle"]]);
+}

@@ -73,6 +73,16 @@ type AnyRunsv<'a> = &'a dyn Fn() -> bool;
 /// A service, and what changes by itself.
 type Seen = (UnitItem, ObservedUnit);
 
+/// The services of a host, without a watch; and those that could not be read.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn look(root: &HostRoot, redactor: &Redactor) -> (Vec<UnitItem>, Vec<String>) {
+    let mut gaps = Vec::new();
+    let runit = Runit::of(root.clone(), redactor.clone());
+    let [directory, _] = DIRECTORIES;
+    let seen = runit.services(directory, &mut gaps).unwrap_or_default();
+    (seen.into_iter().map(|(item, _)| item).collect(), gaps)
+}
+
 /// Whether runit is process 1, so that no systemd can be.
 pub fn is_init(root: &HostRoot) -> bool {
     let name = read_plain(&root.proc().join("1/comm"), 64);

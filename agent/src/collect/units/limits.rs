@@ -263,11 +263,7 @@ fn value(written: &str, form: Form) -> String {
             u64::MAX => usec,
             usec => usec.div_ceil(1_000_000),
         }),
-        Form::NiceLimit => match written.parse::<i64>() {
-            // A nice level is told by its sign.
-            Ok(level) if written.starts_with(['+', '-']) => u64::try_from(20 - level.min(20)).ok(),
-            _ => quantity::size(written, 1),
-        },
+        Form::NiceLimit => quantity::nice(written),
         Form::Number | Form::NumberLimit | Form::Weight => return plain(written),
         Form::Cpus => return quantity::cpus(written).unwrap_or_else(|| written.to_owned()),
         Form::Words => return written.split_whitespace().collect::<Vec<_>>().join(" "),

@@ -76,6 +76,19 @@ pub fn permyriad(text: &str) -> Option<u64> {
     whole.checked_mul(100)?.checked_add(hundredths)
 }
 
+/// The highest nice level that a process may ask for, as setrlimit(2) counts it: from a level, which is told by its sign
+/// and is one of -20 to 19, or as that number.
+pub fn nice(text: &str) -> Option<u64> {
+    if !text.starts_with(['+', '-']) {
+        return size(text, 1);
+    }
+    let level = text
+        .parse::<i64>()
+        .ok()
+        .filter(|level| (-20..20).contains(level))?;
+    u64::try_from(20 - level).ok()
+}
+
 /// A list of CPUs or memory nodes as systemctl shows it: ranges in order, separated by a space.
 pub fn cpus(text: &str) -> Option<String> {
     let mut set = BTreeSet::new();
@@ -171,6 +184,20 @@ mod tests {
             (Some(15_000), Some(1250))
         );
         assert_eq!((permyriad("12"), permyriad("1.234%")), (None, None));
+        assert_eq!(
+            (nice("-20"), nice("+19"), nice("7"), nice("infinity")),
+            (Some(40), Some(1), Some(7), Some(u64::MAX))
+        );
+        for no_level in [
+            "-21",
+            "+20",
+            "-9223372036854775808",
+            "+99999999999999999999",
+            "-",
+            "x",
+        ] {
+            assert_eq!(nice(no_level), None, "{no_level}");
+        }
         assert_eq!(cpus("7,0-2 3").as_deref(), Some("0-3 7"));
         assert_eq!(cpus("0-99999999"), None);
         assert_eq!(cpu_mask(&[0b1000_1111, 1]), "0-3 7-8");

@@ -78,8 +78,10 @@ pub fn written(unit: &UnitName, text: &UnitText, accounts: &Accounts) -> Option<
     })
 }
 
+/// The name in an assignment; what has none sets nothing.
 fn name(assignment: String) -> Option<String> {
-    Some(assignment.split_once('=')?.0.to_owned())
+    let (name, _) = assignment.split_once('=')?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
@@ -106,4 +108,41 @@ fn executable(command: &str) -> Option<String> {
         return None;
     }
     words(program).into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_odd_variables_the_names_are_told_from_files_and_bus_alike_and_never_a_value() {
+        let assignments = [
+            "A B=S3cr3t",
+            "=S3cr3t",
+            "LD_PRELOAD=S3cr3t",
+            "LD_LIBRARY_PATH=S3cr3t",
+            "BASH_FUNC_x%%=() { S3cr3t; }",
+            "A.B=S3cr3t",
+            "A.B=S3cr3t=S3cr3t",
+            "S3cr3t",
+        ];
+        let mut text = UnitText::default();
+        for assignment in assignments {
+            text.add(&format!("[Service]\nEnvironment=\"{assignment}\"\n"));
+        }
+        let own = |value: Variant<'_>| OwnedVariant::try_from(value).unwrap();
+        let map = Map::from([
+            ("ExecMainPID".to_owned(), own(Variant::from(0u32))),
+            ("Environment".to_owned(), own(Variant::from(assignments.to_vec()))),
+        ]);
+        let accounts = Accounts::default();
+        let written = written(&"a.service".parse().unwrap(), &text, &accounts);
+        for service in [written.unwrap(), loaded(&map, &accounts).unwrap()] {
+            assert_eq!(
+                service.environment_names,
+                ["A B", "A.B", "BASH_FUNC_x%%", "LD_LIBRARY_PATH", "LD_PRELOAD"]
+            );
+            assert!(!format!("{service:?}").contains("S3cr3t"), "{service:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use safetytwin_crds::names::{UnitName, UnitType};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -142,9 +143,10 @@ impl Dirty {
     }
 }
 
-/// Whether the state of a unit is ever looked at.
+/// Whether the state of a unit is ever looked at: what is no name of one is not asked about, whatever the bus says.
 pub fn is_followed(name: &str) -> bool {
-    !name.ends_with(".device") && !name.ends_with(".scope")
+    let unit_type = name.parse::<UnitName>().map(|unit| unit.unit_type());
+    unit_type.is_ok_and(|unit_type| !matches!(unit_type, UnitType::Device | UnitType::Scope))
 }
 
 #[derive(Default)]

@@ -7,6 +7,9 @@ use zbus::{OwnedVariant, Variant};
 /// Properties by name; `GetAll` of a unit, all interfaces.
 pub type Map = HashMap<String, OwnedVariant>;
 
+/// Most members of an array that are read: several times what any unit has.
+const MOST: usize = 4096;
+
 /// A string.
 pub fn text(value: &OwnedVariant) -> Option<String> {
     match &**value {
@@ -24,10 +27,10 @@ pub fn texts(value: &OwnedVariant) -> Vec<String> {
     items(value).iter().filter_map(text).collect()
 }
 
-/// What is in an array.
+/// What is in an array, as far as it is read.
 pub fn items(value: &OwnedVariant) -> &[Variant<'static>] {
     match &**value {
-        Variant::Array(values) => values.inner(),
+        Variant::Array(values) => values.inner().get(..MOST).unwrap_or(values.inner()),
         _ => &[],
     }
 }

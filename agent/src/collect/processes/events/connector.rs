@@ -139,13 +139,13 @@ fn what(message: &[u8]) -> Option<u32> {
 }
 
 /// The error number of an acknowledgement; 0 is agreement.
-fn acknowledgement(message: &[u8]) -> Option<i32> {
+pub fn acknowledgement(message: &[u8]) -> Option<i32> {
     let error = (what(message)? == NONE).then(|| word(message, DATA))??;
     i32::try_from(error).ok()
 }
 
 /// The event in a message; none for threads and what is of no interest.
-fn event(message: &[u8]) -> Option<Event> {
+pub fn event(message: &[u8]) -> Option<Event> {
     let process = |pid: usize, group: usize| {
         let (pid, group) = (word(message, DATA + pid)?, word(message, DATA + group)?);
         i32::try_from(group).ok().filter(|_| pid == group)

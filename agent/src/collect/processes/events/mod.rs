@@ -1,7 +1,7 @@
 //! Where it is heard that processes start and end. The scan of the process table is the audit, and
 //! all there is where the kernel tells nothing.
 
-mod connector;
+pub(crate) mod connector;
 mod watch;
 
 use std::time::{Duration, Instant};

@@ -10,8 +10,8 @@
 //! ([`end`]).
 
 pub mod end;
-mod line;
-mod serve;
+pub(crate) mod line;
+pub(crate) mod serve;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 mod changes;
 mod latency;
+mod lies;
 mod oracle;
 pub(crate) mod planted;
 mod slow;

@@ -21,11 +21,18 @@ pub struct Unit {
     pub user: &'static str,
 }
 
+/// Properties of a unit.
+pub type Properties = HashMap<&'static str, Variant<'static>>;
+
 #[derive(Default)]
 pub struct State {
     pub units: BTreeMap<String, Unit>,
     /// Answers about enablement.
     pub enablement: BTreeMap<String, &'static str>,
+    /// Calls that it answers with a text, whatever is asked.
+    pub wrong: BTreeSet<&'static str>,
+    /// What it says of a unit beside the usual, or instead of it.
+    pub odd: BTreeMap<String, fn() -> Properties>,
     /// Units about which it does not answer.
     pub silent: BTreeSet<String>,
     asked: Vec<String>,
@@ -163,6 +170,9 @@ async fn answer(connection: &Connection, state: &Mutex<State>, call: &Message) {
     let header = call.header();
     let member = header.member().unwrap().as_str().to_owned();
     let body = call.body();
+    if state.lock().unwrap().wrong.contains(&*member) {
+        return connection.reply(&header, &"a text").await.unwrap();
+    }
     match member.as_str() {
         "Subscribe" => connection.reply(&header, &()).await.unwrap(),
         "ListUnits" | "ListUnitsByPatterns" => {
@@ -230,6 +240,8 @@ async fn properties(connection: &Connection, state: &Mutex<State>, call: &Messag
         map.insert("ExecMainPID", Variant::from(unit.pid));
         map.insert("User", Variant::from(unit.user));
     }
+    let odd = state.lock().unwrap().odd.get(&name).copied();
+    map.extend(odd.map(|odd| odd()).unwrap_or_default());
     connection.reply(&header, &map).await.unwrap();
 }
 
