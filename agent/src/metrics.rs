@@ -71,6 +71,55 @@ impl Metrics {
 /// A metric of each collector: name, help, kind, and its value from what was used and what may be.
 type Row = (&'static str, &'static str, MetricType, fn(&Sums, &Budget) -> f64);
 
+/// What is told of each collector.
+fn rows() -> [Row; 9] {
+    use MetricType::{Counter, Gauge};
+    [
+        ("collector_looks", "Looks that ended", Counter, |s, _| {
+            s.looks as f64
+        }),
+        (
+            "collector_failures",
+            "Looks that gave nothing",
+            Counter,
+            |s, _| s.failures as f64,
+        ),
+        ("collector_cpu_seconds", "Time on a CPU", Counter, |s, _| {
+            s.cpu.as_secs_f64()
+        }),
+        ("collector_wall_seconds", "Time of all looks", Counter, |s, _| {
+            s.wall.as_secs_f64()
+        }),
+        ("collector_bytes", "JSON of the last look", Gauge, |s, _| {
+            s.bytes as f64
+        }),
+        (
+            "collector_breaker",
+            "0 closed: it looks; 1 open: left alone for a while; 2 stuck: does not come back",
+            Gauge,
+            |s, _| f64::from(s.breaker as u8),
+        ),
+        (
+            "collector_budget_cpu_seconds",
+            "Most time on a CPU of one look",
+            Gauge,
+            |_, b| b.cpu.as_secs_f64(),
+        ),
+        (
+            "collector_budget_wall_seconds",
+            "Longest time of one look",
+            Gauge,
+            |_, b| b.wall.as_secs_f64(),
+        ),
+        (
+            "collector_budget_bytes",
+            "Most JSON of the items of one look, and of what moves by itself",
+            Gauge,
+            |_, b| b.bytes as f64,
+        ),
+    ]
+}
+
 /// What the collectors cost, read from their meters.
 struct Collectors(Vec<Meter>);
 
@@ -82,60 +131,15 @@ impl fmt::Debug for Collectors {
 
 impl Collector for Collectors {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        use MetricType::{Counter, Gauge};
-        let rows: [Row; 9] = [
-            ("collector_looks", "Looks that ended", Counter, |s, _| {
-                s.looks as f64
-            }),
-            (
-                "collector_failures",
-                "Looks that gave nothing",
-                Counter,
-                |s, _| s.failures as f64,
-            ),
-            ("collector_cpu_seconds", "Time on a CPU", Counter, |s, _| {
-                s.cpu.as_secs_f64()
-            }),
-            ("collector_wall_seconds", "Time of all looks", Counter, |s, _| {
-                s.wall.as_secs_f64()
-            }),
-            ("collector_bytes", "JSON of the last look", Gauge, |s, _| {
-                s.bytes as f64
-            }),
-            (
-                "collector_breaker",
-                "0 closed: it looks; 1 open: left alone for a while; 2 stuck: does not come back",
-                Gauge,
-                |s, _| f64::from(s.breaker as u8),
-            ),
-            (
-                "collector_budget_cpu_seconds",
-                "Most time on a CPU of one look",
-                Gauge,
-                |_, b| b.cpu.as_secs_f64(),
-            ),
-            (
-                "collector_budget_wall_seconds",
-                "Longest time of one look",
-                Gauge,
-                |_, b| b.wall.as_secs_f64(),
-            ),
-            (
-                "collector_budget_bytes",
-                "Most JSON of the items of one look, and of what moves by itself",
-                Gauge,
-                |_, b| b.bytes as f64,
-            ),
-        ];
         let sums: Vec<(&Meter, Sums)> = self.0.iter().map(|m| (m, m.sums())).collect();
-        for (name, help, kind, value) in rows {
+        for (name, help, kind, value) in rows() {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             for (meter, sums) in &sums {
                 let labels = [("collector", meter.name)];
                 let metric = family.encode_family(&labels)?;
                 let value = value(sums, &meter.budget);
                 match kind {
-                    Counter => ConstCounter::new(value).encode(metric)?,
+                    MetricType::Counter => ConstCounter::new(value).encode(metric)?,
                     _ => ConstGauge::new(value).encode(metric)?,
                 }
             }

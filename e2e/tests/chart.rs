@@ -5,6 +5,8 @@
 
 #[path = "chart/admission.rs"]
 mod admission;
+#[path = "chart/asking.rs"]
+mod asking;
 #[path = "chart/enrolled.rs"]
 mod enrolled;
 #[path = "chart/matrix.rs"]

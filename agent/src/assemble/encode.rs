@@ -183,7 +183,9 @@ pub fn observed(all: Observed) -> Parts {
             match next.split() {
                 Some(second) => rest.extend([second, next]),
                 // What is said of a single thing.
-                None => drop(parts.push(&json)?),
+                None => {
+                    parts.push(&json)?;
+                }
             }
         }
     }

@@ -82,11 +82,9 @@ impl Sizes {
         };
         let mut collected = shared(collected);
         let same_content = last.is_some_and(|last| Arc::ptr_eq(&last.content, &collected.content));
-        if !same_content {
-            if let Some((cut, left_out)) = self.content(&collected.content, limit)? {
-                collected.content = cut.into();
-                collected.gaps.extend(left_out.messages());
-            }
+        if !same_content && let Some((cut, left_out)) = self.content(&collected.content, limit)? {
+            collected.content = cut.into();
+            collected.gaps.extend(left_out.messages());
         }
         // What moves by itself is about as large as it was while it is of as many.
         if !(same_content && last.is_some_and(|last| entries(last) == entries(&collected))) {

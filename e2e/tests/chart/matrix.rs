@@ -5,14 +5,14 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use safetytwin_crds::hoststate::Source;
 use safetytwin_e2e::api_server::ApiServer;
 use serde_json::{Value, json};
 
 use super::SERVER;
 use super::admission::{account_of, host, let_in, section, token_of};
+use super::asking::{client, request};
 use super::enrolled::enrolled;
 use super::kubectl;
 
@@ -138,15 +138,7 @@ impl Cell<'_> {
                 merge,
                 json!({"metadata": {"labels": {"safetytwin.com/x": "y"}}}),
             ),
-            Verb::Replace => (
-                "PATCH",
-                one,
-                "application/json-patch+json",
-                json!([
-                    {"op": "add", "path": "/spec", "value": object["spec"]},
-                    {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
-                ]),
-            ),
+            Verb::Replace => ("PATCH", one, "application/json-patch+json", replacement(&object)),
             Verb::Update => ("PUT", one, "application/json", object),
             Verb::Get => ("GET", one, "", Value::Null),
             Verb::List => ("GET", all, "", Value::Null),
@@ -188,14 +180,12 @@ impl Cell<'_> {
     }
 }
 
-pub fn request(method: &str, path: &str, form: &str, body: &Value) -> http::Request<Vec<u8>> {
-    let body = if body.is_null() {
-        Vec::new()
-    } else {
-        body.to_string().into_bytes()
-    };
-    let request = http::Request::builder().method(method).uri(path);
-    request.header("Content-Type", form).body(body).unwrap()
+/// As an agent writes: another spec, and no record of who wrote it.
+fn replacement(object: &Value) -> Value {
+    json!([
+        {"op": "add", "path": "/spec", "value": object["spec"]},
+        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
+    ])
 }
 
 fn object(kind: Kind, name: &str) -> Value {
@@ -208,21 +198,6 @@ fn object(kind: Kind, name: &str) -> Value {
         Kind::HostState => host(name, source),
         Kind::HostSection => section(name),
     }
-}
-
-/// A client that is known by `token` alone.
-pub async fn client(token: &str) -> Client {
-    let mut file = Kubeconfig::read_from(SERVER.kubeconfig()).unwrap();
-    for user in &mut file.auth_infos {
-        user.auth_info = Some(AuthInfo {
-            token: Some(token.to_owned().into()),
-            ..AuthInfo::default()
-        });
-    }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    Client::try_from(config).unwrap()
 }
 
 /// A token whose payload says another account, under the signature of the true one.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::SERVER;
 use super::admission::{account_of, host, section};
-use super::matrix::{client, request};
+use super::asking::{client, request};
 
 /// What no answer may hold.
 const MARK: &str = "M4rk0fTheOtherHost";

@@ -11,6 +11,7 @@ use clap::Parser;
 use safetytwin_crds::hoststate::Load;
 use safetytwin_crds::item::ProcessItem;
 use safetytwin_crds::item::Text;
+use safetytwin_crds::section::SectionName;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

@@ -31,7 +31,7 @@ pub struct End {
 
 impl End {
     /// Of a helper that starts now.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self {
             started: Instant::now(),
             noted: Arc::default(),
@@ -66,7 +66,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_agent_ends_for_its_helper_at_once_but_not_more_often_than_every_ten_minutes() {
         for (lived, waits) in [(5, 595), (599, 1), (600, 0), (86_400, 0)] {
-            let end = End::new();
+            let end = End::begin();
             sleep(Duration::from_secs(lived)).await;
             assert!(end.wait().now_or_never().is_none(), "it lives");
             end.note();

@@ -105,7 +105,7 @@ impl Helper {
                 child,
                 stdin: Some(stdin),
                 stdout: BufReader::new(stdout),
-                end: End::new(),
+                end: End::begin(),
             })),
         })
     }
