@@ -51,13 +51,13 @@ fn complete(sections: &[Section]) -> String {
     format!("{}/{}", sections.iter().filter(complete).count(), counted.len())
 }
 
-/// The numbers of `state` without those of sections that are unavailable in the cluster.
+/// The numbers of `state` of sections that are in the cluster.
 fn counts(state: &Assembled, sections: &[Section]) -> Counts {
-    let is_away = |name| {
-        let mut away = sections.iter().filter(|s| s.state == SectionState::Unavailable);
-        away.any(|section| section.name == name)
+    let is_there = |name| {
+        let mut there = sections.iter().filter(|s| s.state != SectionState::Unavailable);
+        there.any(|section| section.name == name)
     };
-    let known = |name, number: Option<i32>| number.filter(|_| !is_away(name));
+    let known = |name, number: Option<i32>| number.filter(|_| is_there(name));
     Counts {
         services: known(SectionName::Units, state.counts.services),
         failed: known(SectionName::Units, state.counts.failed),

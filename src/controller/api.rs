@@ -97,15 +97,19 @@ where
         "resourceVersion": object.resource_version(),
         "finalizers": finalizers,
     }});
-    let params = PatchParams {
-        field_manager: Some(CONTROLLER_MANAGER.into()),
-        ..PatchParams::default()
-    };
     within(
         "write a finalizer",
-        api.patch(&object.name_any(), &params, &Patch::Merge(&body)),
+        api.patch(&object.name_any(), &patch(), &Patch::Merge(&body)),
     )
     .await
+}
+
+/// Parameters of a patch that does not apply.
+pub fn patch() -> PatchParams {
+    PatchParams {
+        field_manager: Some(CONTROLLER_MANAGER.into()),
+        ..PatchParams::default()
+    }
 }
 
 fn post() -> PostParams {

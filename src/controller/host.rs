@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 use safetytwin_crds::condition::{ConditionStatus, Verdict, types};
-use safetytwin_crds::names::{CONTROLLER_MANAGER, HostName, printable};
+use safetytwin_crds::names::{HostName, printable};
 use safetytwin_crds::section::{MAX_PARTS, SectionName, Slot, object_name};
 use safetytwin_crds::{Conditions as _, HostSection, HostState, HostStateStatus};
 
@@ -137,14 +137,10 @@ async fn write(ctx: &Context, host: &HostState, status: HostStateStatus) -> Resu
         "metadata": {"uid": host.uid()},
         "status": {"conditions": conditions, "resendRequest": resend_request, "twins": twins},
     });
-    let params = PatchParams {
-        field_manager: Some(CONTROLLER_MANAGER.into()),
-        ..PatchParams::default()
-    };
     let patch = Patch::Merge(&body);
     api::within(
         "write the host's status",
-        hosts.patch_status(&host.name_any(), &params, &patch),
+        hosts.patch_status(&host.name_any(), &api::patch(), &patch),
     )
     .await?;
     Ok(())

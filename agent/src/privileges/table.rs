@@ -21,6 +21,20 @@ const fn when(kind: Kind, name: &'static str, when: &'static str, why: &'static 
     }
 }
 
+/// Everywhere.
+const CREATES: Privilege = always(
+    Kind::Rbac,
+    "create hoststates,hostsections",
+    "makes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
+);
+
+/// Everywhere.
+const PATCHES: Privilege = always(
+    Kind::Rbac,
+    "patch hoststates,hostsections",
+    "writes them, each by its name: the right to patch any would be a right to read any",
+);
+
 /// Of the pod that the chart makes.
 pub const POD: &[Privilege] = &[
     always(
@@ -136,16 +150,8 @@ pub const POD: &[Privilege] = &[
         "agent.processEvents",
         "the kernel's process connector before Linux 6.6; whoever has it can change the network of the node",
     ),
-    always(
-        Kind::Rbac,
-        "create hoststates,hostsections",
-        "makes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
-    ),
-    always(
-        Kind::Rbac,
-        "patch hoststates,hostsections",
-        "writes them, each by its name: the right to patch any would be a right to read any",
-    ),
+    CREATES,
+    PATCHES,
     always(
         Kind::Rbac,
         "create serviceaccounts/token",
@@ -220,16 +226,8 @@ pub const SERVICE: &[Privilege] = &[
         "the token that it renews, the one thing that it writes",
     ),
     always(Kind::Files, "StateDirectoryMode=0700", "for root only"),
-    always(
-        Kind::Rbac,
-        "create hoststates,hostsections",
-        "makes its own host's objects, held to that by the admission policy; it reads, lists, watches and deletes nothing",
-    ),
-    always(
-        Kind::Rbac,
-        "patch hoststates,hostsections",
-        "writes them, each by its name: the right to patch any would be a right to read any",
-    ),
+    CREATES,
+    PATCHES,
     always(
         Kind::Rbac,
         "create serviceaccounts/token",

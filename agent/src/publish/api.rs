@@ -151,7 +151,7 @@ impl ClusterApi {
 
     /// Takes a new token where one is due; until then, and where that fails, the last one is used.
     pub async fn renew(&mut self) {
-        if let Some(door) = self.door.as_mut().filter(|door| door.is_held() && door.is_due())
+        if let Some(door) = self.door.as_mut().filter(|door| door.is_due())
             && let Err(error) = enter(door).await
         {
             tracing::warn!(%error, "failed to renew the token of this host's account");

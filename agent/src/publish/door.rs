@@ -75,15 +75,10 @@ impl Door {
         &self.host
     }
 
-    /// Whether a token was taken.
-    pub fn is_held(&self) -> bool {
-        self.due.is_some()
-    }
-
-    /// Whether a token is to be asked for: there is none yet, or it was used for long enough. By the time that passed here, not by the
+    /// Whether the token that was taken was used for long enough. By the time that passed here, not by the
     /// times in the token, which are of another clock.
     pub fn is_due(&self) -> bool {
-        self.due.is_none_or(|due| Instant::now() >= due)
+        self.due.is_some_and(|due| Instant::now() >= due)
     }
 
     /// Takes a token.

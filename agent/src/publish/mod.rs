@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use safetytwin_crds::HostSectionSpec;
 use safetytwin_crds::digest::Digest;
-use safetytwin_crds::hoststate::{self, HostStateSpec, Section};
+use safetytwin_crds::hoststate::{HostStateSpec, Section};
 use safetytwin_crds::section::{Encoding, SCHEMA_VERSION, object_name};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -210,10 +210,7 @@ impl Publisher {
 
     /// A head that says that the host is there, and of what it runs nothing.
     fn bare(&self, state: &Assembled) -> HostStateSpec {
-        HostStateSpec {
-            counts: hoststate::Counts::default(),
-            ..head::spec(&self.settings, state, Vec::new(), self.sequence, None)
-        }
+        head::spec(&self.settings, state, Vec::new(), self.sequence, None)
     }
 
     fn continue_from(&mut self, head: &HostStateSpec) {
