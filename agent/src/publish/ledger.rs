@@ -100,20 +100,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::section::{SectionState, encode_parts};
-
     use super::*;
-
-    fn section(content: &str) -> AssembledSection {
-        AssembledSection {
-            name: SectionName::Units,
-            parts: encode_parts(&[content]).unwrap().into(),
-            items: 1,
-            state: SectionState::Complete,
-            collected_time: None,
-            message: None,
-        }
-    }
+    use crate::publish::tests::section;
 
     fn commit(ledger: &mut Ledger, section: &AssembledSection) -> Slot {
         let named = crate::head::section(section, ledger.places(section));

@@ -78,20 +78,8 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::section::encode_parts;
-
     use super::*;
-
-    fn section(content: &str) -> AssembledSection {
-        AssembledSection {
-            name: SectionName::Units,
-            parts: encode_parts(&[content]).unwrap().into(),
-            items: 1,
-            state: SectionState::Complete,
-            collected_time: None,
-            message: None,
-        }
-    }
+    use crate::publish::tests::section;
 
     #[test]
     fn the_same_content_stays_refused_until_everything_is_tried_again() {

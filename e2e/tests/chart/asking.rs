@@ -31,3 +31,9 @@ pub async fn client(token: &str) -> Client {
         .unwrap();
     Client::try_from(config).unwrap()
 }
+
+/// Waits for what is asked.
+pub fn run<T>(asking: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(asking)
+}

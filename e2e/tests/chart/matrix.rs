@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::SERVER;
 use super::admission::{account_of, host, let_in, section, token_of};
-use super::asking::{client, request};
+use super::asking::{client, request, run};
 use super::enrolled::enrolled;
 use super::kubectl;
 
@@ -305,12 +305,8 @@ fn make(server: &ApiServer) {
 
 #[test]
 fn of_all_requests_of_all_writers_only_an_agent_s_own_pass() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let (mut cells, mut passed, mut wrong) = (0, 0, Vec::new());
-    runtime.block_on(async {
+    run(async {
         let writers = writers().await;
         make(&SERVER);
         let before = versions();
@@ -350,11 +346,7 @@ fn combinations() -> impl Iterator<Item = (Kind, Verb, &'static str)> {
 
 #[test]
 fn an_agent_s_token_opens_no_other_kind() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    run(async {
         let agent = client(&account_of("kinds.example")).await;
         let own = "/apis/safetytwin.com/v1alpha1";
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "up"},
@@ -371,12 +363,26 @@ fn an_agent_s_token_opens_no_other_kind() {
             ("GET", &format!("{own}/twinsnapshots"), Value::Null),
             ("GET", &format!("{own}/twinrevisions"), Value::Null),
             ("GET", &format!("{own}/twinclasses"), Value::Null),
-            ("POST", &format!("{own}/namespaces/default/digitaltwins"), json!({"apiVersion": "safetytwin.com/v1alpha1", "kind": "DigitalTwin", "metadata": {"name": "x"}, "spec": {"hostRef": {"name": "h"}, "className": "c"}})),
-            ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", role),
-            ("POST", "/api/v1/namespaces/safetytwin-system/serviceaccounts/safetytwin-controller/token", token),
+            (
+                "POST",
+                &format!("{own}/namespaces/default/digitaltwins"),
+                json!({"apiVersion": "safetytwin.com/v1alpha1", "kind": "DigitalTwin", "metadata": {"name": "x"}, "spec": {"hostRef": {"name": "h"}, "className": "c"}}),
+            ),
+            (
+                "POST",
+                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+                role,
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/safetytwin-system/serviceaccounts/safetytwin-controller/token",
+                token,
+            ),
             ("DELETE", &format!("{own}/twinclasses"), Value::Null),
         ] {
-            let answer = agent.request_text(request(method, path, "application/json", &body)).await;
+            let answer = agent
+                .request_text(request(method, path, "application/json", &body))
+                .await;
             let refused = matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403);
             assert!(refused, "{method} {path}: {answer:?}");
         }

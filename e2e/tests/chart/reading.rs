@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::SERVER;
 use super::admission::{account_of, host, section};
-use super::asking::{client, request};
+use super::asking::{client, request, run};
 
 /// What no answer may hold.
 const MARK: &str = "M4rk0fTheOtherHost";
@@ -38,10 +38,6 @@ fn questions() -> Vec<(&'static str, Value)> {
 
 #[test]
 fn no_refusal_tells_an_agent_what_a_foreign_object_holds() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let mut other = section("reading-other");
     other["spec"]["data"] = json!(format!("[\"{MARK}\"]"));
     for object in [host("reading-other", "Node"), other] {
@@ -51,7 +47,7 @@ fn no_refusal_tells_an_agent_what_a_foreign_object_holds() {
         assert!(output.status.success(), "{output:?}");
     }
     let token = account_of("reading");
-    let told = runtime.block_on(async {
+    let told = run(async {
         let agent = client(&token).await;
         let path = "/apis/safetytwin.com/v1alpha1/hostsections/reading-other.units.0.a";
         let mut told = Vec::new();

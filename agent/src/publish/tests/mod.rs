@@ -11,7 +11,7 @@ use clap::Parser;
 use safetytwin_crds::hoststate::Load;
 use safetytwin_crds::item::ProcessItem;
 use safetytwin_crds::item::Text;
-use safetytwin_crds::section::SectionName;
+use safetytwin_crds::section::{SectionName, SectionState, encode_parts};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -23,6 +23,18 @@ use crate::collect::{Collected, Content};
 
 const HEAD: &str = "hoststates/web-01";
 const PROCESSES: &str = "hostsections/web-01.processes.0.";
+
+/// A section of one item.
+pub fn section(content: &str) -> AssembledSection {
+    AssembledSection {
+        name: SectionName::Units,
+        parts: encode_parts(&[content]).unwrap().into(),
+        items: 1,
+        state: SectionState::Complete,
+        collected_time: None,
+        message: None,
+    }
+}
 
 struct Scene {
     server: Server,
