@@ -1,10 +1,10 @@
 //! Sections: items of one kind, as canonical JSON, cut into parts, zstd-compressed, in base64.
 //!
 //! ```text
-//! items (identity order) ──▶ parts of <= 190 KiB canonical JSON ──▶ digest ──▶ zstd + base64
+//! items (identity order) ──▶ parts of canonical JSON, about 64 KiB ──▶ digest ──▶ zstd + base64
 //! ```
-//! A part is a JSON array of items. Decoding is per item: an undecodable item is refused by its
-//! place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
+//! A part is a JSON array of items; in large sections it is up to 190 KiB long. Decoding is per item: an undecodable
+//! item is refused by its place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
 
 mod left_out;
 mod parts;

@@ -1,6 +1,7 @@
 //! The items of one section as they are written, and what they were made of. An item that is the same allocation as
 //! last time is copied from what was written then.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -130,14 +131,19 @@ fn written<T: Serialize>(
         let (part, place) = last?.places.get(&address)?;
         before.get(*part)?.get(place.clone())
     };
-    let mut parts = PartWriter::after(known);
+    let mut encoded = Vec::with_capacity(items.len());
     for item in items {
         let address = Arc::as_ptr(item).addr();
-        let place = match written(address) {
-            Some(json) => parts.push(json)?,
-            None => parts.push(&canonical_json(item).map_err(SectionError::Encode)?)?,
+        let json = match written(address) {
+            Some(json) => Cow::Borrowed(json),
+            None => Cow::Owned(canonical_json(item).map_err(SectionError::Encode)?),
         };
-        if let Some(place) = place {
+        encoded.push((address, json));
+    }
+    let total = encoded.iter().map(|(_, json)| json.len() + 1).sum();
+    let mut parts = PartWriter::after(known, total);
+    for (address, json) in encoded {
+        if let Some(place) = parts.push(&json)? {
             places.insert(address, place);
         }
     }

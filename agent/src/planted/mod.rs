@@ -2,62 +2,21 @@
 //! what it would publish. And the other way round: ordinary units and command lines stay as they are.
 
 mod changes;
-mod formats;
+mod corpus;
 mod ordinary;
-mod secrets;
 mod sinks;
 
 use serde_json::{Value, json};
 
-use self::formats::{COMMANDS, TEXTS};
-use self::secrets::Secrets;
+use self::corpus::formats::{COMMANDS, TEXTS};
+use self::corpus::secrets::{self, Secrets};
+use self::corpus::{Planted, commented, plant, quoted};
 use self::sinks::published;
 use crate::collect::processes::tests::planted as processes;
 use crate::collect::units::tests::planted as units;
 
 const ROUNDS: u64 = 5;
 const SEED: u64 = 0x5afe_0001;
-
-/// A format with secrets in it.
-struct Planted {
-    format: &'static str,
-    text: String,
-    secrets: Vec<String>,
-}
-
-fn plant(secrets: &mut Secrets, format: &'static str) -> Planted {
-    let mut planted = Planted {
-        format,
-        text: String::new(),
-        secrets: Vec::new(),
-    };
-    let mut rest = format;
-    while let Some(open) = rest.find('{') {
-        let (before, from) = rest.split_at(open);
-        planted.text.push_str(before);
-        let close = from.find('}').unwrap_or(0);
-        let (kind, form) = from[1..close.max(1)]
-            .split_once(':')
-            .unwrap_or((&from[1..close.max(1)], ""));
-        if ["pw", "sym", "hex", "b64", "pem", "uuid", "jwt", "tok"].contains(&kind) {
-            let secret = secrets.make(kind);
-            planted.text.push_str(&match form {
-                "base64" => secrets::base64(&secret),
-                "hex" => secrets::hex(&secret),
-                "percent" => secrets::percent(&secret),
-                "url" => secrets::url(&secret),
-                _ => secret.clone(),
-            });
-            planted.secrets.push(secret);
-            rest = &from[close + 1..];
-        } else {
-            planted.text.push('{');
-            rest = &from[1..];
-        }
-    }
-    planted.text.push_str(rest);
-    planted
-}
 
 /// What one planting is published as.
 #[derive(Default)]
@@ -78,24 +37,12 @@ impl Sources {
     }
 }
 
-fn quoted(text: &str) -> String {
-    let escaped = text
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
-    format!("\"{escaped}\"")
-}
-
 /// A unit file of a service, and no drop-in.
 fn service(body: String) -> units::Fake {
     units::Fake {
         main: "[Service]\n".to_owned() + &body,
         ..units::Fake::default()
     }
-}
-
-fn commented(text: &str) -> String {
-    text.lines().map(|line| format!("# {line}\n")).collect()
 }
 
 /// A command line in everything that has command lines; `place` picks which.

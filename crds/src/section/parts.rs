@@ -1,5 +1,6 @@
 //! Items of a section, cut into parts.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -111,22 +112,29 @@ pub enum Fit {
 ///
 /// Each part is what an object takes: [`PART_BYTES`] always are, however badly they compress. A larger item gets a
 /// part of its own, if it is small enough when compressed.
+///
+/// Where there is room for it ([`fineness`]) parts are smaller, so that a change writes less, and end behind items that
+/// are chosen by their content: an item that comes, goes or grows moves the end of its own part, not of all behind it.
 #[derive(Debug, Default)]
 pub struct PartWriter {
     known: Arc<[Part]>,
     full: Vec<Part>,
     json: Vec<u8>,
     left_out: LeftOut,
+    /// How long a part is on average, where it is not as long as possible.
+    fineness: Option<usize>,
     /// Most bytes of all items, each with its comma, where that is less than what the parts hold.
     most: Option<usize>,
     bytes: usize,
 }
 
 impl PartWriter {
-    /// A writer that does not compress again what is one of the parts in `known`.
-    pub fn after(known: Arc<[Part]>) -> Self {
+    /// A writer of so many bytes of canonical JSON in all, which does not compress again what is one of the parts in
+    /// `known`.
+    pub fn after(known: Arc<[Part]>, total: usize) -> Self {
         Self {
             known,
+            fineness: fineness(total),
             ..Self::default()
         }
     }
@@ -198,7 +206,14 @@ impl PartWriter {
         self.json.push(if self.json.is_empty() { b'[' } else { b',' });
         let at = self.json.len();
         self.json.extend_from_slice(item);
-        Ok(Fit::At((self.full.len(), at..self.json.len())))
+        let place = (self.full.len(), at..self.json.len());
+        if self
+            .fineness
+            .is_some_and(|average| ends(item, self.json.len(), average))
+        {
+            self.flush()?;
+        }
+        Ok(Fit::At(place))
     }
 
     /// A part of its own for an item that fits beside no other.
@@ -246,6 +261,23 @@ impl PartWriter {
     }
 }
 
+/// How long the parts of a section of so many bytes are on average, none where they are as long as possible: none is
+/// shorter than half of that but the last, so that there are no more than [`MAX_PARTS`].
+fn fineness(total: usize) -> Option<usize> {
+    [64 * 1024, 128 * 1024]
+        .into_iter()
+        .find(|average| total <= average * MAX_PARTS / 2)
+}
+
+/// Whether a part of so many bytes ends behind this item: one byte in half the average does it.
+fn ends(item: &[u8], bytes: usize, average: usize) -> bool {
+    bytes >= average / 2 && {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(item);
+        hasher.finish() % (average as u64 / 2) < item.len() as u64
+    }
+}
+
 /// What all items may take, for people.
 fn room(most: Option<usize>) -> String {
     match most {
@@ -255,81 +287,4 @@ fn room(most: Option<usize>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::decode_items;
-    use super::*;
-
-    /// Text that hardly compresses.
-    fn noise(seed: u64, length: usize) -> String {
-        let mut state = seed;
-        let next = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            char::from(b'#' + (state >> 33) as u8 % 90)
-        };
-        (0..length).map(next).filter(|c| *c != '\\').collect()
-    }
-
-    #[test]
-    fn a_part_of_many_items_is_never_longer_than_an_object_takes() {
-        assert!(zstd::zstd_safe::compress_bound(PART_BYTES).div_ceil(3) * 4 <= MAX_DATA);
-    }
-
-    #[test]
-    fn an_item_that_no_object_takes_is_left_out_by_its_name_and_the_rest_is_written() {
-        let item = |name: &str, text: String| serde_json::json!({"name": name, "text": text});
-        let items = [
-            item("a", "x".repeat(150_000)),
-            item("b", noise(1, 400_000)),
-            item("c", "x".repeat(1_000_000)),
-            item("d", "x".repeat(MAX_DECODED as usize)),
-            item("e", noise(2, 150_000)),
-        ];
-        let Fitted { parts, left_out } = fit_parts(&items).unwrap();
-        let read: Vec<serde_json::Value> = parts
-            .iter()
-            .flat_map(|p| decode_items(&p.json().unwrap()).unwrap().0)
-            .collect();
-        assert_eq!(read, [items[0].clone(), items[2].clone(), items[4].clone()]);
-        assert!(
-            parts
-                .iter()
-                .all(|p| p.data(Encoding::ZstdBase64).unwrap().len() <= MAX_DATA)
-        );
-        let messages = left_out.messages();
-        assert_eq!((messages.len(), left_out.kept()), (2, 3), "{messages:?}");
-        assert!(messages[0].starts_with("item b: "), "{messages:?}");
-        assert!(
-            messages[0].ends_with(" bytes compressed exceed 262144"),
-            "{messages:?}"
-        );
-        assert!(messages[1].starts_with("item d: 4194"), "{messages:?}");
-        assert!(messages[1].ends_with(" bytes exceed 4194304"), "{messages:?}");
-    }
-
-    #[test]
-    fn what_needs_more_than_sixteen_parts_is_cut_at_its_end() {
-        let items: Vec<String> = (0..40).map(|n| format!("{n:0>60000}").repeat(2)).collect();
-        let large: Vec<String> = (0..40).map(|n| format!("{n:0>60000}").repeat(5)).collect();
-        for items in [items, large] {
-            let Fitted { parts, left_out } = fit_parts(&items).unwrap();
-            assert_eq!((parts.len(), left_out.kept()), (16, 16));
-            let last: Vec<String> = decode_items(&parts[15].json().unwrap()).unwrap().0;
-            assert_eq!(last, items[15..16]);
-            let message = "24 of 40 items are left out: more than 16 parts of 190 KiB";
-            assert_eq!(left_out.messages(), [message]);
-        }
-    }
-
-    #[test]
-    fn an_item_is_where_the_writer_said_it_would_be() {
-        let items = ["a".into(), "b".repeat(PART_BYTES), "c".into(), "d".into()];
-        let items = items.map(|text: String| serde_json::to_vec(&text).unwrap());
-        let mut writer = PartWriter::default();
-        let places: Vec<PlaceInParts> = items.iter().map(|i| writer.push(i).unwrap().unwrap()).collect();
-        let parts = writer.finish().unwrap().parts;
-        assert_eq!(parts.len(), 3);
-        for ((part, at), item) in places.into_iter().zip(&items) {
-            assert_eq!(&parts[part].json().unwrap()[at], item);
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::item::Machine;
-use safetytwin_crds::item::machine::Route;
+use safetytwin_crds::item::machine::{PciDevice, Route};
 use safetytwin_crds::section::SectionName;
 use serde_json::Value;
 
@@ -17,6 +17,13 @@ pub const SENTENCES: &[Sentence] = &[(
     "the_agent_describes_the_machine_as_lscpu_lsblk_ip_and_systemd_do",
     the_agent_describes_the_machine,
 )];
+
+/// What udev says of each PCI device: slot, class, vendor and device, driver.
+const PCI: &str = r#"for device in /sys/bus/pci/devices/*; do
+  eval "$(udevadm info --query=property --export --path=$device | grep -E '^(PCI_CLASS|PCI_ID|PCI_SLOT_NAME|DRIVER)=')"
+  printf '%s %06x %s %s\n' "$PCI_SLOT_NAME" "0x$PCI_CLASS" "$PCI_ID" "$DRIVER"
+  unset DRIVER
+done | tr 'A-Z' 'a-z' | sed 's/ *$//'"#;
 
 /// What is compared, ours and theirs.
 pub type Pairs = Vec<(String, String, String)>;
@@ -134,10 +141,19 @@ fn system(machine: &Machine, world: &World) -> Result<Pairs> {
         ),
         pair(
             "PCI devices",
-            machine.pci.len(),
-            say("ls /sys/bus/pci/devices | wc -l")?,
+            machine.pci.iter().map(pci).collect::<Vec<_>>().join("\n"),
+            say(PCI)?,
         ),
     ])
+}
+
+fn pci(device: &PciDevice) -> String {
+    let fields = [&device.slot, &device.class, &device.id, &device.driver];
+    fields
+        .map(|field| field.to_lowercase())
+        .join(" ")
+        .trim_end()
+        .to_owned()
 }
 
 fn disks(machine: &Machine, lsblk: &Value) -> Result<Pairs> {

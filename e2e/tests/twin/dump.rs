@@ -1,11 +1,14 @@
-//! What `twin-agent --once` writes on the host, read for comparison with the host's own tools.
+//! What `twin-agent --once` writes on the host, and what the agent that runs there has published, read for comparison
+//! with the host's own tools and with each other.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use safetytwin_crds::section::{SectionName, decode_items};
+use safetytwin_crds::section::{SectionName, decode_data, decode_items, object_name};
 use safetytwin_crds::{HostSection, HostState};
+use safetytwin_e2e::product::twin;
 use safetytwin_e2e::wait::{self, Look};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::world::World;
@@ -15,7 +18,12 @@ pub const LIMIT: Duration = Duration::from_secs(240);
 /// The command, to which options may be added.
 const ONCE: &str = "RUST_LOG=warn /usr/local/bin/twin-agent --once -o json --node-name=web-01";
 
-/// The list that it writes.
+#[derive(Deserialize)]
+struct List {
+    items: Vec<HostSection>,
+}
+
+/// A head and its sections.
 pub struct Dump {
     pub head: HostState,
     sections: Vec<HostSection>,
@@ -43,6 +51,29 @@ impl Dump {
             }
         }
         let head = head.context("the agent's list has no head")?;
+        Ok(Self { head, sections })
+    }
+
+    /// What is published now.
+    pub fn published(world: &World) -> Result<Self> {
+        let text = |words: &[&str]| world.lab.kubectl(words.iter().copied().chain(["--output=json"]));
+        let head: HostState = serde_json::from_str(&text(&["get", "hoststate", twin::NAME])?)?;
+        let list: List = serde_json::from_str(&text(&["get", "hostsections"])?)?;
+        let mut sections = Vec::new();
+        for section in &head.spec.sections {
+            for (part, place) in section.parts.iter().enumerate() {
+                let name = object_name(twin::NAME, section.name, part, place.slot);
+                let object = list
+                    .items
+                    .iter()
+                    .find(|object| object.metadata.name.as_ref() == Some(&name));
+                let mut object = object.with_context(|| format!("there is no {name}"))?.clone();
+                // Another one where the head was written between both questions.
+                let data = decode_data(&object.spec.data, object.spec.encoding, place.digest)?;
+                object.spec.data = String::from_utf8(data)?;
+                sections.push(object);
+            }
+        }
         Ok(Self { head, sections })
     }
 

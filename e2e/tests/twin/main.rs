@@ -5,11 +5,13 @@
 
 mod adopting;
 mod agreeing;
+mod clock;
 mod containers;
 mod counting;
 mod describing;
 mod dump;
 mod faults;
+mod followed;
 mod following;
 mod guest;
 mod hostile;
@@ -17,6 +19,7 @@ mod inspected;
 mod lists;
 mod measuring;
 mod outages;
+mod processes;
 mod properties;
 mod reaching;
 mod refusals;
@@ -45,13 +48,16 @@ fn main() -> ExitCode {
         describing::SENTENCES,
         measuring::SENTENCES,
         counting::SENTENCES,
+        processes::SENTENCES,
         containers::SENTENCES,
         inspected::SENTENCES,
         runit::SENTENCES,
         hostile::SENTENCES,
         secrets::SENTENCES,
+        followed::SENTENCES,
         faults::SENTENCES,
         outages::SENTENCES,
+        clock::SENTENCES,
         refusals::SENTENCES,
         guest::SENTENCES,
         adopting::SENTENCES,

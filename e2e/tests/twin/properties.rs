@@ -18,8 +18,10 @@ const LIMITS: [(&str, &str); 7] = [
         "Default",
         "CPUAccounting MemoryAccounting TasksAccounting TasksMax \
      OOMScoreAdjust LimitCPU LimitFSIZE LimitDATA LimitSTACK LimitCORE LimitRSS LimitNOFILE \
-     LimitNOFILESoft LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS LimitSIGPENDING LimitMSGQUEUE \
-     LimitNICE LimitRTPRIO LimitRTTIME LimitCORESoft",
+     LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS LimitSIGPENDING LimitMSGQUEUE LimitNICE LimitRTPRIO \
+     LimitRTTIME LimitCPUSoft LimitFSIZESoft LimitDATASoft LimitSTACKSoft LimitCORESoft LimitRSSSoft \
+     LimitNOFILESoft LimitASSoft LimitNPROCSoft LimitMEMLOCKSoft LimitLOCKSSoft LimitSIGPENDINGSoft \
+     LimitMSGQUEUESoft LimitNICESoft LimitRTPRIOSoft LimitRTTIMESoft",
     ),
     (
         "infinity",
@@ -53,7 +55,7 @@ const OTHERS: &str = "Id LoadState ActiveState SubState FragmentPath DropInPaths
      Environment EnvironmentFiles PassEnvironment ExecStartPre ExecStart ExecStartPost Unit \
      TimersCalendar TimersMonotonic Persistent WakeSystem AccuracyUSec RandomizedDelayUSec Listen \
      Accept Paths MakeDirectory Where Result NRestarts ActiveEnterTimestamp NextElapseUSecRealtime \
-     LastTriggerUSec";
+     NextElapseUSecMonotonic LastTriggerUSec";
 
 /// Limits with what they are when nothing sets them.
 fn limit_names() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -289,6 +291,11 @@ fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
             unix(get(unit, "NextElapseUSecRealtime")),
         ));
         pairs.push(pair(
+            "NextElapseUSecMonotonic",
+            since_boot(Some(runs.next_elapse_usec_monotonic)),
+            since_boot(usec(get(unit, "NextElapseUSecMonotonic"))),
+        ));
+        pairs.push(pair(
             "LastTriggerUSec",
             seconds(runs.last_trigger_usec),
             unix(get(unit, "LastTriggerUSec")),
@@ -303,6 +310,14 @@ fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
         }));
     }
     pairs
+}
+
+/// A moment in seconds since boot; systemctl shows no parts of microseconds.
+fn since_boot(usec: Option<u64>) -> String {
+    match usec {
+        None | Some(0 | u64::MAX) => "never".to_owned(),
+        Some(usec) => format!("{} s", usec / 1_000_000),
+    }
 }
 
 /// What the files of a unit that does not run name must be in force.

@@ -15,8 +15,9 @@ use safetytwin_crds::item::ProcessItem;
 use super::events::News;
 use super::table::{Comm, Owner, Stat};
 
-/// Nothing is believed for longer.
-pub const BELIEVED: Duration = Duration::from_secs(600);
+/// Nothing is believed for longer. What was read at one time is read again spread over this time, so that no single scan
+/// reads all.
+pub const BELIEVED: Duration = Duration::from_secs(1800);
 /// What is believed is checked this often: the sockets that listen, the first time the row of each process, and where
 /// the kernel does not tell of each exec, its group and command line, too; one that has another is read again.
 pub const CHECKED: Duration = Duration::from_secs(60);
@@ -50,7 +51,8 @@ pub struct Due {
 }
 
 struct Entry {
-    read: Instant,
+    /// When it is to be read again.
+    expires: Instant,
     checked: Instant,
     /// How long the check before counts.
     counts: Duration,
@@ -64,17 +66,19 @@ struct Entry {
 #[derive(Default)]
 pub struct Memory {
     entries: HashMap<Id, Entry>,
+    /// When it began.
+    began: Option<Instant>,
 }
 
 impl Memory {
     /// Forgets what `news` made old. Where `others` listen now, it is not known whose sockets these are.
     pub fn begin(&mut self, now: Instant, news: &News, others: bool) {
+        self.began.get_or_insert(now);
         if news.missed {
             self.entries.clear();
         }
-        self.entries.retain(|(pid, _), entry| {
-            now.saturating_duration_since(entry.read) < BELIEVED && !news.renewed.contains(pid)
-        });
+        self.entries
+            .retain(|(pid, _), entry| now < entry.expires && !news.renewed.contains(pid));
         if !news.told {
             let old = |entry: &&mut Entry| now.saturating_duration_since(entry.checked) >= entry.counts;
             for entry in self.entries.values_mut().filter(old) {
@@ -88,6 +92,11 @@ impl Memory {
                 .values_mut()
                 .for_each(|entry| entry.due.sockets = true);
         }
+    }
+
+    /// Has all processes read again.
+    pub fn forget(&mut self) {
+        self.entries.clear();
     }
 
     /// To whom a process belongs; `read` is asked where that is not known.
@@ -104,11 +113,12 @@ impl Memory {
             Some((false, owner)) => return owner.clone(),
             _ => read(),
         };
+        let expires = now + self.believed(stat.pid, now);
         match self.entries.get_mut(&id(stat)) {
             Some(entry) if known.is_some_and(|(_, before)| before == owner) => entry.due.group = false,
             _ => {
                 let entry = Entry {
-                    read: now,
+                    expires,
                     checked: now,
                     counts: CHECKED,
                     due: Due::default(),
@@ -148,11 +158,31 @@ impl Memory {
         self.entries.retain(|id, _| alive.contains(id));
     }
 
+    /// How long what is read now of a process is believed: each has its own moment in every [`BELIEVED`].
+    fn believed(&self, pid: i32, now: Instant) -> Duration {
+        let period = millis(BELIEVED);
+        // Multiplicative hashing (Knuth): neighbours are far apart.
+        let share = u64::from(pid.cast_unsigned().wrapping_mul(0x9E37_79B9));
+        let moment = Duration::from_millis(period.saturating_mul(share) >> 32);
+        let since = self
+            .began
+            .map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        let passed = Duration::from_millis(millis(since) % period);
+        match moment > passed {
+            true => moment - passed,
+            false => BELIEVED - (passed - moment),
+        }
+    }
+
     fn known(&self, stat: &Stat) -> Option<&Entry> {
         self.entries
             .get(&id(stat))
             .filter(|entry| entry.comm == stat.comm)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The process that this is of.
@@ -194,7 +224,8 @@ mod tests {
     fn a_process_is_read_once_until_something_tells_that_it_changed() {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
-        let later = start + Duration::from_secs(599);
+        // Its moment in the half-hour is the 163rd second.
+        let later = start + Duration::from_secs(162);
         memory.begin(later, &told(), false);
         let unread = || unreachable!("it is known");
         assert_eq!(memory.owner(&stat, later, unread), Some(Owner::Nobody));
@@ -204,8 +235,32 @@ mod tests {
             ..stat
         };
         assert!(item(&mut memory, &renamed).is_none(), "its name is another");
-        memory.begin(start + BELIEVED, &told(), false);
+        memory.begin(start + Duration::from_secs(163), &told(), false);
         assert!(item(&mut memory, &stat).is_none(), "it is too old");
+    }
+
+    #[test]
+    fn what_was_read_at_once_is_read_again_spread_over_half_an_hour_and_nothing_is_older() {
+        let start = Instant::now();
+        let mut memory = Memory::default();
+        memory.begin(start, &told(), false);
+        let mut each_minute = [0; 60];
+        let stats: Vec<Stat> = (1000..2000).map(|pid| candidate(pid, "a", 1).0).collect();
+        for (minute, read) in each_minute.iter_mut().enumerate() {
+            let now = start + Duration::from_secs(60 * minute as u64);
+            memory.begin(now, &told(), false);
+            for stat in &stats {
+                memory.owner(stat, now, || {
+                    *read += 1;
+                    Some(Owner::Nobody)
+                });
+            }
+        }
+        assert_eq!(each_minute[0], 1000);
+        assert!(
+            each_minute[1..].iter().all(|read| (30..38).contains(read)),
+            "{each_minute:?}"
+        );
     }
 
     #[test]
@@ -273,7 +328,7 @@ mod tests {
 
     #[test]
     fn where_the_kernel_tells_nothing_group_and_command_line_are_looked_at_after_growing_times() {
-        assert_eq!(looks(1300), [60, 180, 420, 600, 660, 780, 1020, 1200, 1260]);
+        assert_eq!(looks(1300), [60, 170, 230, 350, 590, 1070]);
     }
 
     #[test]

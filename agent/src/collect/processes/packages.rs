@@ -22,6 +22,11 @@ pub struct Packages {
 }
 
 impl Packages {
+    /// Whether packages were installed, upgraded or removed since something was learned.
+    pub fn is_outdated(&self, root: &HostRoot) -> bool {
+        self.read_at.is_some() && self.read_at != root.modified(INFO)
+    }
+
     /// Learns whose the executables of `items` are, where that is not known yet.
     pub fn learn<'a>(&mut self, root: &HostRoot, items: impl Iterator<Item = &'a ProcessItem>) {
         let modified = root.modified(INFO);

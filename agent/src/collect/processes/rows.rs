@@ -13,13 +13,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::events::News;
-use super::memory::{BELIEVED, CHECKED, FRESH};
+use super::memory::{CHECKED, FRESH};
 use super::table::Stat;
 use crate::collect::census::Census;
 use crate::hostroot::{entries, read_record};
 
 /// How often the time for which a row counts is doubled.
 const DOUBLED: u8 = 2;
+
+/// How long the row of a kernel's thread counts.
+const OF_KERNEL: Duration = Duration::from_secs(600);
 
 /// A row that counts for a while.
 struct Row {
@@ -58,7 +61,7 @@ impl Row {
     fn counts(&self) -> Duration {
         // A thread of the kernel is no item; only that it still is one is of interest.
         if self.stat.kernel {
-            BELIEVED
+            OF_KERNEL
         } else {
             self.rests() - FRESH
         }

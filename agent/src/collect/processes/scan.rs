@@ -119,6 +119,10 @@ impl Scanner {
         let others = self.sockets.look(&proc, now, FRESH);
         let others = std::mem::take(&mut self.others_listen) || others;
         self.memory.begin(now, news, others);
+        if self.packages.is_outdated(&self.root) {
+            // Nobody tells that the executable of what runs on was replaced.
+            self.memory.forget();
+        }
         let accounts = Accounts::read(&self.root);
         let roots = self.roots(&proc, &all, now);
         let (mut bytes, mut left_out) = (0, 0);

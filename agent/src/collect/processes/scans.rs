@@ -166,6 +166,33 @@ async fn a_look_that_finds_nothing_new_gives_what_the_last_one_gave_and_a_failed
     assert_eq!(items.len(), 2);
 }
 
+#[test]
+fn when_packages_change_what_runs_on_is_read_again() {
+    let (proc, mut scanner) = of_one_process();
+    let host = tempfile::tempdir().unwrap();
+    let info = host.path().join("var/lib/dpkg/info");
+    std::fs::create_dir_all(&info).unwrap();
+    scanner.root = HostRoot::new(host.path(), proc.path(), "/sys");
+    let told = News {
+        told: true,
+        ..News::default()
+    };
+    let start = Instant::now();
+    let mut argument = |seconds| {
+        let scan = scanner.scan(start + Duration::from_secs(seconds), &told).unwrap();
+        let Content::Processes(items) = &*scan.collected.content else {
+            unreachable!()
+        };
+        items.iter().map(|item| item.argv[0].lossy()).collect::<Vec<_>>()
+    };
+    assert_eq!(argument(0), ["/bin/x"]);
+    std::fs::write(proc.path().join("100/cmdline"), "/bin/y\0").unwrap();
+    assert_eq!(argument(60), ["/bin/x"], "nothing tells");
+    std::thread::sleep(Duration::from_millis(20));
+    std::fs::write(info.join("x.list"), "/bin/x\n").unwrap();
+    assert_ne!(argument(120), ["/bin/x"]);
+}
+
 /// A helper that tells the same executable of each process, until the file `stop` is there.
 fn helper(dir: &Path) -> Helper {
     let stop = dir.join("stop").display().to_string();

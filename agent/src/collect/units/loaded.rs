@@ -1,8 +1,8 @@
 //! What is known over D-Bus of the units in systemd's memory.
 //!
 //! A change of state comes with its signal and is taken from there. A unit's properties are read
-//! when it is first seen, when systemd has read files again that were edited before, and at the
-//! audit. What is still to be read outlives a look that ran out of time, so that also a very slow
+//! when it is first seen, when systemd has read files again that were edited before, and at every
+//! third audit, a third of them at each. What is still to be read outlives a look that ran out of time, so that also a very slow
 //! machine gets there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +23,9 @@ use crate::collect::bus::{self, Listed};
 
 /// With more units to look up than this, all are listed.
 const FEW: usize = 20;
+/// An audit reads one unit in so many, those that were not read for the longest time: each costs process 1 as much as it
+/// costs the agent, and hardly any of it can change without a signal or a file.
+const ROUNDS: usize = 3;
 /// After this time what is known is published, and the rest read next.
 const READ_FOR: Duration = Duration::from_secs(40);
 
@@ -100,18 +103,20 @@ impl Loaded {
         self.todo.extend(changes.written.iter().filter(read).cloned());
     }
 
-    /// Lists all units; all that are or may be items are to be read anew. Goes on with an audit that
-    /// ran out of time.
+    /// Lists all units; of those that are or may be items the ones that were read longest ago are to be read anew, or
+    /// `all`, where nothing that is known can be believed. Goes on with an audit that ran out of time.
     pub async fn audit(
         &mut self,
         connection: &Connection,
+        all: bool,
         is_item: impl Fn(&Listed) -> bool,
     ) -> Result<(), CollectError> {
         let anew = !self.auditing;
+        let mut all = all;
         if anew || self.defaults.is_empty() {
-            self.defaults = manager::defaults(connection).await?;
-            self.readings += 1;
-            self.defaults_reading = self.readings;
+            let defaults = manager::defaults(connection).await?;
+            all |= self.defaults != defaults;
+            self.take_defaults(defaults);
         }
         let rows = bus::units(connection).await?;
         // What does not run is known from its files, as what is not loaded: each question costs systemd
@@ -122,11 +127,33 @@ impl Loaded {
         let rows: BTreeMap<String, Listed> = rows.map(|row| (row.name.clone(), row)).collect();
         self.live.retain(|name, _| rows.contains_key(name));
         self.todo.retain(|name| rows.contains_key(name));
+        let newest = if all { u64::MAX } else { self.oldest_round() };
         for row in rows.into_values() {
-            self.take(row, &is_item, anew);
+            let old = |live: &Live| live.reading <= newest;
+            let due = anew && self.get(&row.name).is_none_or(old);
+            self.take(row, &is_item, due);
         }
         self.auditing = true;
         Ok(())
+    }
+
+    /// Takes the manager's own properties; as long as they are equal, no item has to be made anew for them.
+    fn take_defaults(&mut self, defaults: Map) {
+        if self.defaults != defaults {
+            self.readings += 1;
+            (self.defaults, self.defaults_reading) = (defaults, self.readings);
+        }
+    }
+
+    /// The newest reading of those that are due at an audit.
+    fn oldest_round(&self) -> u64 {
+        let read = self.live.values().filter(|live| live.read);
+        let mut readings: Vec<u64> = read.map(|live| live.reading).collect();
+        readings.sort_unstable();
+        let due = readings.len().div_ceil(ROUNDS);
+        due.checked_sub(1)
+            .and_then(|last| readings.get(last).copied())
+            .unwrap_or(u64::MAX)
     }
 
     /// Takes in what signals say.

@@ -12,9 +12,12 @@ use crate::collect::bus::{self, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, unit
 /// How many questions about single units are under way at once.
 const PIPELINE: usize = 8;
 
-/// The manager's own properties: defaults of limits, version.
+/// The manager's own properties that are defaults of units': limits and accounting.
 pub async fn defaults(connection: &Connection) -> Result<Map, CollectError> {
-    get_all(connection, MANAGER_PATH, MANAGER).await
+    let mut map = get_all(connection, MANAGER_PATH, MANAGER).await?;
+    // The others count jobs and name times: never twice the same.
+    map.retain(|property, _| property.starts_with("Default"));
+    Ok(map)
 }
 
 /// Properties of units that are loaded, in the order of the replies.

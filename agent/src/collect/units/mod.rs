@@ -1,7 +1,8 @@
 //! systemd units over D-Bus, with their files from disk.
 //!
 //! ```text
-//! first, and each audit:  ListUnits + GetAll of what runs + the load path
+//! first:                  ListUnits + GetAll of what runs + the load path
+//! each audit:             the same, GetAll of a third
 //! afterwards:             signals carry states; inotify names what is read again on disk
 //! seldom:                 one list and GetAll of units that were loaded or reloaded,
 //!                         GetUnitFileState where the files do not tell
@@ -250,7 +251,8 @@ impl Collector for Units {
             self.look_at_disk().await?;
         }
         if all {
-            self.loaded.audit(&connection, self.is_item()).await?;
+            let is_item = self.is_item();
+            self.loaded.audit(&connection, self.pending.all, is_item).await?;
         } else {
             let is_item = self.is_item();
             self.loaded.update(&connection, &self.pending, is_item).await?;

@@ -1,6 +1,9 @@
 //! A service manager that is slow to answer.
 
+use std::collections::{BTreeSet, HashMap};
+
 use safetytwin_crds::item::RunClass;
+use zbus::Variant;
 
 use super::*;
 
@@ -84,4 +87,44 @@ async fn a_unit_that_went_before_it_was_read_is_not_read() {
     assert_eq!(host.systemd.asked(), ["ListUnitsByPatterns web.service"]);
     assert_eq!(item(&looked, "web.service").unwrap().run, RunClass::Down);
     assert_eq!(looked.gaps, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_audit_asks_about_a_third_of_the_units_those_that_were_read_longest_ago() {
+    let mut host = Host::new().await;
+    for number in 0..4 {
+        host.systemd.load(&format!("more-{number}.service"), "active", 30);
+        host.write(&format!("{ETC}/more-{number}.service"), &unit("more"));
+    }
+    host.look(Scope::Audit).await.unwrap();
+    host.systemd.asked();
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        host.look(Scope::Audit).await.unwrap();
+        let questions = host.systemd.asked();
+        let units = questions.iter().filter(|question| question.ends_with(".service"));
+        let units: Vec<String> = units.cloned().collect();
+        assert_eq!(units.len(), 2, "{questions:?}");
+        asked.extend(units);
+    }
+    let all: BTreeSet<&String> = asked.iter().collect();
+    assert_eq!(all.len(), 6, "each once: {asked:?}");
+}
+
+#[tokio::test]
+async fn other_defaults_of_the_service_manager_have_all_units_read() {
+    let mut host = Host::looked_at().await;
+    host.systemd.state().odd.insert("manager".to_owned(), || {
+        HashMap::from([("DefaultLimitNOFILE", Variant::from(4096u64))])
+    });
+    host.look(Scope::Audit).await.unwrap();
+    let questions = host.systemd.asked();
+    assert!(
+        questions.contains(&"GetAll web.service".to_owned()),
+        "{questions:?}"
+    );
+    assert!(
+        questions.contains(&"GetAll db.service".to_owned()),
+        "{questions:?}"
+    );
 }

@@ -225,7 +225,9 @@ async fn properties(connection: &Connection, state: &Mutex<State>, call: &Messag
         state.units.get(what).cloned()
     };
     let (Some(name), unit) = (name, unit) else {
-        let defaults = HashMap::from([("DefaultTasksMax", Variant::from(100u64))]);
+        let mut defaults = HashMap::from([("DefaultTasksMax", Variant::from(100u64))]);
+        let odd = state.lock().unwrap().odd.get("manager").copied();
+        defaults.extend(odd.map(|odd| odd()).unwrap_or_default());
         return connection.reply(&header, &defaults).await.unwrap();
     };
     // Reading a property of a unit that is not loaded would load it.

@@ -1,0 +1,125 @@
+//! Items that come, go and grow, and such as no object takes.
+
+use super::super::decode_items;
+use super::*;
+
+/// Text that hardly compresses.
+fn noise(seed: u64, length: usize) -> String {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'#' + (state >> 33) as u8 % 90)
+    };
+    (0..length).map(next).filter(|c| *c != '\\').collect()
+}
+
+#[test]
+fn a_part_of_many_items_is_never_longer_than_an_object_takes() {
+    assert!(zstd::zstd_safe::compress_bound(PART_BYTES).div_ceil(3) * 4 <= MAX_DATA);
+}
+
+#[test]
+fn an_item_that_no_object_takes_is_left_out_by_its_name_and_the_rest_is_written() {
+    let item = |name: &str, text: String| serde_json::json!({"name": name, "text": text});
+    let items = [
+        item("a", "x".repeat(150_000)),
+        item("b", noise(1, 400_000)),
+        item("c", "x".repeat(1_000_000)),
+        item("d", "x".repeat(MAX_DECODED as usize)),
+        item("e", noise(2, 150_000)),
+    ];
+    let Fitted { parts, left_out } = fit_parts(&items).unwrap();
+    let read: Vec<serde_json::Value> = parts
+        .iter()
+        .flat_map(|p| decode_items(&p.json().unwrap()).unwrap().0)
+        .collect();
+    assert_eq!(read, [items[0].clone(), items[2].clone(), items[4].clone()]);
+    assert!(
+        parts
+            .iter()
+            .all(|p| p.data(Encoding::ZstdBase64).unwrap().len() <= MAX_DATA)
+    );
+    let messages = left_out.messages();
+    assert_eq!((messages.len(), left_out.kept()), (2, 3), "{messages:?}");
+    assert!(messages[0].starts_with("item b: "), "{messages:?}");
+    assert!(
+        messages[0].ends_with(" bytes compressed exceed 262144"),
+        "{messages:?}"
+    );
+    assert!(messages[1].starts_with("item d: 4194"), "{messages:?}");
+    assert!(messages[1].ends_with(" bytes exceed 4194304"), "{messages:?}");
+}
+
+#[test]
+fn what_needs_more_than_sixteen_parts_is_cut_at_its_end() {
+    let items: Vec<String> = (0..40).map(|n| format!("{n:0>60000}").repeat(2)).collect();
+    let large: Vec<String> = (0..40).map(|n| format!("{n:0>60000}").repeat(5)).collect();
+    for items in [items, large] {
+        let Fitted { parts, left_out } = fit_parts(&items).unwrap();
+        assert_eq!((parts.len(), left_out.kept()), (16, 16));
+        let last: Vec<String> = decode_items(&parts[15].json().unwrap()).unwrap().0;
+        assert_eq!(last, items[15..16]);
+        let message = "24 of 40 items are left out: more than 16 parts of 190 KiB";
+        assert_eq!(left_out.messages(), [message]);
+    }
+}
+
+/// Five hundred units, each with a little text.
+fn units() -> Vec<Vec<u8>> {
+    let unit = |n: u64| serde_json::json!({"name": format!("u{n:03}"), "text": noise(n, 600)}).to_string();
+    (0..500).map(|n| unit(n).into_bytes()).collect()
+}
+
+fn parts_of(items: &[Vec<u8>]) -> Vec<Part> {
+    let total = items.iter().map(|item| item.len() + 1).sum();
+    let mut writer = PartWriter::after(Arc::default(), total);
+    for item in items {
+        writer.push(item).unwrap().unwrap();
+    }
+    writer.finish().unwrap().parts
+}
+
+#[test]
+fn an_item_that_comes_goes_or_grows_changes_two_parts_at_most() {
+    let before = units();
+    let parts = parts_of(&before);
+    assert!((4..=MAX_PARTS).contains(&parts.len()), "{} parts", parts.len());
+    for place in (0..500).step_by(7) {
+        let (mut without, mut with, mut other) = (before.clone(), before.clone(), before.clone());
+        without.remove(place);
+        with.insert(place, format!("\"new {place}\"").into_bytes());
+        other[place] = format!("{{\"name\":\"u{place:03}\",\"text\":\"{}\"}}", "x".repeat(900)).into_bytes();
+        for after in [without, with, other] {
+            let after = parts_of(&after);
+            let new = after.iter().filter(|part| !parts.contains(part));
+            assert!(new.count() <= 2, "item {place}");
+        }
+    }
+}
+
+#[test]
+fn small_sections_have_one_part_and_large_ones_as_long_parts_as_an_object_takes() {
+    let all = units();
+    assert_eq!(parts_of(&all[..40]).len(), 1);
+    let many: Vec<Vec<u8>> = (0..4).flat_map(|_| all.clone()).collect();
+    let parts = parts_of(&many);
+    let full = parts.iter().rev().skip(1);
+    assert!(
+        full.clone().all(|part| part.bytes > PART_BYTES - 2000),
+        "{}",
+        parts.len()
+    );
+}
+
+#[test]
+fn an_item_is_where_the_writer_said_it_would_be() {
+    let items = ["a".into(), "b".repeat(PART_BYTES), "c".into(), "d".into()];
+    let items = items.map(|text: String| serde_json::to_vec(&text).unwrap());
+    let mut writer = PartWriter::default();
+    let places: Vec<PlaceInParts> = items.iter().map(|i| writer.push(i).unwrap().unwrap()).collect();
+    let parts = writer.finish().unwrap().parts;
+    assert_eq!(parts.len(), 3);
+    for ((part, at), item) in places.into_iter().zip(&items) {
+        assert_eq!(&parts[part].json().unwrap()[at], item);
+    }
+}
