@@ -100,12 +100,12 @@ fn the_agent_says_what_systemctl_says(world: &World) -> Result<()> {
         "rm -f /usr/local/lib/systemd/system/agree-masked.service /etc/systemd/system-preset/10-agree.preset",
     )?;
     agreed?;
-    approve_removal(world)?;
+    approve_removal(world, "agree-enabled.service")?;
     twin::wait_settled(&world.lab).map(|_| ())
 }
 
-/// Says yes, as an administrator does, if so many leave at once that the twin asks.
-fn approve_removal(world: &World) -> Result<()> {
+/// Waits until a unit has left the twin. Says yes, as an administrator does, if so many leave with it that the twin asks.
+pub fn approve_removal(world: &World, unit: &str) -> Result<()> {
     wait::until(
         "what was made to leave the twin",
         Duration::from_secs(180),
@@ -119,7 +119,7 @@ fn approve_removal(world: &World) -> Result<()> {
                     .lab
                     .kubectl(annotate.into_iter().chain([approval.as_str()]))?;
             }
-            let state = twin::property(&world.lab, "agree-enabled.service", "LoadState")?;
+            let state = twin::property(&world.lab, unit, "LoadState")?;
             Ok(match state.as_str() {
                 "not-found" => Look::Ready(()),
                 _ => Look::NotYet(format!("{reason}: {message}")),

@@ -23,6 +23,7 @@ mod processes;
 mod properties;
 mod reaching;
 mod refusals;
+mod replaced;
 mod restoring;
 mod runit;
 mod secrets;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         faults::SENTENCES,
         outages::SENTENCES,
         clock::SENTENCES,
+        replaced::SENTENCES,
         refusals::SENTENCES,
         guest::SENTENCES,
         adopting::SENTENCES,

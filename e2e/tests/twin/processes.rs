@@ -113,13 +113,12 @@ fn ours(item: &ProcessItem, process: &ObservedProcess) -> String {
     let path = |path: &Option<safetytwin_crds::item::Text>| {
         path.as_ref().map(|path| path.lossy()).unwrap_or_default()
     };
-    let gone = if item.executable_gone { " (deleted)" } else { "" };
     let fields = [
         item.user.name.clone(),
         item.group.name.clone(),
         process.parent_pid.to_string(),
         item.comm.lossy(),
-        path(&item.executable) + gone,
+        path(&item.executable),
         path(&item.working_directory),
         process.package.clone().unwrap_or_default(),
         line(item),

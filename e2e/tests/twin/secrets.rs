@@ -16,6 +16,7 @@ use self::corpus::formats::{COMMANDS, TEXTS};
 use self::corpus::secrets::{Secrets, traces};
 use self::corpus::{commented, plant, quoted};
 use crate::Sentence;
+use crate::agreeing::approve_removal;
 use crate::dump::Dump;
 use crate::following::start_on_host;
 use crate::world::World;
@@ -32,7 +33,7 @@ pub const SENTENCES: &[Sentence] = &[(
 
 const SEED: u64 = 0x5afe_0002;
 /// Services that do not run, each with the whole corpus.
-const UNITS: usize = 22;
+const UNITS: usize = 24;
 /// Drop-ins of the one that runs, each with the whole corpus.
 const DROP_INS: usize = 9;
 /// Containers, each with the whole corpus in its labels; few enough that they may leave a section without a question.
@@ -171,7 +172,7 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
         let text = objects(world)?;
         let usage = "\"name\":\"holder.service\",\"tasksCurrent\"";
         let last = format!("\"holder-{}\"", CONTAINERS - 1);
-        let there = [usage, &last, "planted-21.service", "sleep 876000"];
+        let there = [usage, &last, "planted-23.service", "sleep 876000"];
         Ok(there.iter().all(|item| text.contains(item)) && text.contains("<redacted:"))
     })?;
     twin::wait_settled(&world.lab)?;
@@ -182,11 +183,25 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
     let journal = format!("journalctl --no-pager --output=cat --unit {}", agent::UNIT);
     found.none_in("the agent's log", &host.run(&journal)?)?;
     found.none_in("the agent's list", &Dump::text(world, "--level full")?)?;
-    found.none_in("the database", &unpacked(&world.lab.path("etcd"))?)?;
+    let database = unpacked(&world.lab.path("etcd"))?;
+    ensure!(
+        database.contains("planted-23.service"),
+        "what was published is not in the database"
+    );
+    found.none_in("the database", &database)?;
+    twin::guest(&world.lab, twin::NAME)?.run(&["/usr/bin/sync"])?;
     let places = ["etcd", "libvirt/lib/images/twins", "libvirt/lib/qemu"].map(|place| world.lab.path(place));
     for place in places.iter().filter(|place| place.exists()) {
         found.none_below(place)?;
     }
+    // The search finds them where they are.
+    host.run("sync")?;
+    let theirs = found.search(&world.lab.path("libvirt/lib/node/disk.qcow2"))?;
+    ensure!(
+        theirs.lines().count() > 1_000,
+        "the host's own disk: {} found",
+        theirs.lines().count()
+    );
     println!(
         "{} secrets in {} formats, {} forms: 0 found",
         planter.planted.len(),
@@ -199,7 +214,8 @@ fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
          rm -r /etc/systemd/system/holder* /etc/systemd/system/planted-*; systemctl daemon-reload",
         quote(&instance)
     ))?;
-    Ok(())
+    approve_removal(world, "holder.service")?;
+    twin::wait_settled(&world.lab).map(|_| ())
 }
 
 /// Plants in everything that the agent reads; answers the instance with a token in its name.
@@ -274,24 +290,31 @@ impl Found {
         self.none_below(&file).with_context(|| place.to_owned())
     }
 
-    /// In a file, or in all files of a folder.
     fn none_below(&self, path: &Path) -> Result<()> {
-        let mut grep = std::process::Command::new("grep");
-        grep.env("LC_ALL", "C")
-            .args(["--recursive", "--text", "--only-matching", "--fixed-strings"]);
-        let patterns = self.dir.path().join("patterns");
-        grep.arg("--file").arg(patterns).arg("--").arg(path);
-        let output = grep.output()?;
-        let found = String::from_utf8_lossy(&output.stdout);
+        let found = self.search(path)?;
         let first: Vec<&str> = found.lines().take(10).collect();
         ensure!(
             first.is_empty(),
             "{} found, such as {first:?}",
             found.lines().count()
         );
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.code() == Some(1), "{}: {errors}", path.display());
         Ok(())
+    }
+
+    /// What is found in a file, or in all files of a folder, a line each.
+    fn search(&self, path: &Path) -> Result<String> {
+        let mut grep = std::process::Command::new("grep");
+        grep.env("LC_ALL", "C")
+            .args(["--recursive", "--text", "--only-matching", "--fixed-strings"]);
+        let patterns = self.dir.path().join("patterns");
+        let output = grep.arg("--file").arg(patterns).arg("--").arg(path).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code().is_some_and(|code| code < 2),
+            "{}: {errors}",
+            path.display()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
