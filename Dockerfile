@@ -8,20 +8,20 @@
 
 # Rust and Debian of the same release as the runtime base, so that libc and libvirt fit.
 ARG BUILD_BASE=rust:1.95-bookworm
-# Needs libc6 and libgcc; the controller also libvirt0, installed here when the base lacks it.
+# The controller needs libc6, libgcc and libvirt0, which is installed here when the base lacks it; the agent nothing.
 ARG RUNTIME_BASE=debian:bookworm-slim
 # compiled: in this build. prebuilt: dist/twin-agent, dist/twin-agent-ptrace and dist/twin.
 ARG BINARIES=compiled
 
 FROM ${BUILD_BASE} AS compiled
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libvirt-dev pkg-config \
+ && apt-get install -y --no-install-recommends libvirt-dev musl-tools pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN cargo build --release --locked -p safetytwin-agent \
+RUN make agent \
  && cargo build --release --locked -p safetytwin --features libvirt \
- && mkdir /out && cp target/release/twin-agent target/release/twin-agent-ptrace target/release/twin /out/
+ && mkdir /out && cp target/*-musl/release/twin-agent target/*-musl/release/twin-agent-ptrace target/release/twin /out/
 
 FROM scratch AS prebuilt
 COPY dist/ /out/

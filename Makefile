@@ -12,6 +12,9 @@ FUZZ_VERSION := 0.13.2
 DEB := $(CACHE)/cargo-deb-$(DEB_VERSION)/bin/cargo-deb
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
+# What the agent is shipped for: it brings its C library, runs on any Linux and takes less memory.
+AGENT_TARGET := $(shell uname -m)-unknown-linux-musl
+AGENT := CC_$(subst -,_,$(AGENT_TARGET))=musl-gcc cargo build -q --release --locked -p safetytwin-agent --bins --target $(AGENT_TARGET)
 # Seconds for each target of `make fuzz`. What it finds is kept in fuzz/found, and read first the next time.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
@@ -98,8 +101,9 @@ generate: cargo ## Writes crds/*.yaml and the chart's copies from the Rust types
 	@$(BUILD) && $(DEBUG)/examples/crdgen
 
 .PHONY: bench
-bench: bench-fast ## Figures on real parts too, each beside a peer's (root, 2 hours; BENCH='--only loop' takes 20 minutes)
+bench: musl bench-fast ## Figures on real parts too, each beside a peer's (root, 2 hours; BENCH='--only loop' takes 20 minutes)
 	$(call stage,release build,cargo build -q --release --workspace --bins --features safetytwin/libvirt)
+	@$(MAKE) agent
 	$(call stage,release build of the peers,cargo build -q --release --workspace --examples)
 	$(call stage,figures on real parts,target/release/lab bench --figures $(FIGURES) $(BENCH))
 
@@ -131,9 +135,19 @@ nightly:
 images: lab ## Container images of agent and controller; PUSH=registry/name also pushes them
 	$(call stage,images,$(LAB) images $(if $(PUSH),--push $(PUSH)))
 
+.PHONY: agent
+agent: cargo musl ## The agent as it is shipped: static, in target/*-musl/release
+	$(call stage,release build of the agent,$(AGENT))
+
+.PHONY: musl
+musl:
+	@command -v rustup >/dev/null || { echo 'rustup is missing: it brings Rust for $(AGENT_TARGET)'; exit 1; }
+	@rustup target list --installed | grep -qx $(AGENT_TARGET) || rustup target add $(AGENT_TARGET)
+	@command -v musl-gcc >/dev/null || { echo 'musl-gcc is missing: apt-get install musl-tools'; exit 1; }
+
 .PHONY: deb
-deb: cargo $(DEB) ## Debian package of the agent, for machines outside the cluster
-	$(call stage,package,$(DEB) -q -p safetytwin-agent --output target/debian/)
+deb: agent $(DEB) ## Debian package of the agent, for machines outside the cluster
+	$(call stage,package,$(DEB) -q --no-build --target $(AGENT_TARGET) -p safetytwin-agent --output target/debian/)
 	@ls -1 target/debian/*.deb
 
 .PHONY: cargo

@@ -3,8 +3,8 @@
 //! ```text
 //! items (identity order) ──▶ parts of canonical JSON, about 64 KiB ──▶ digest ──▶ zstd + base64
 //! ```
-//! A part is a JSON array of items; in large sections it is up to 190 KiB long. Decoding is per item: an undecodable
-//! item is refused by its place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
+//! A part is a JSON array of items; those of large sections are longer, up to 190 KiB. Decoding is per item: an
+//! undecodable item is refused by its place and the rest goes on. Data comes from hostile hosts: the decoder is capped at 4 MiB.
 
 mod left_out;
 mod parts;
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::left_out::LeftOut;
-pub use self::parts::{Fit, Fitted, Part, PartWriter, PlaceInParts, encode_parts, fit_parts};
+pub use self::parts::{Cut, Fit, Fitted, Part, PartWriter, PlaceInParts, encode_parts, fit_parts};
 use crate::digest::PartDigest;
 
 /// Version of the item schema that this build writes. Every version read once stays readable.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
 use safetytwin_crds::section::{
-    Fit, Fitted, LeftOut, Part, PartWriter, PlaceInParts, SectionError, SectionName, fit_parts,
+    Cut, Fit, Fitted, LeftOut, Part, PartWriter, PlaceInParts, SectionError, SectionName, fit_parts,
 };
 use serde::Serialize;
 
@@ -36,8 +36,16 @@ pub struct Encoded {
     of: Vec<Source>,
     /// The content, or why it cannot be written.
     pub written: Result<Written, SectionError>,
-    /// Where each item of `of` is in them, by its address.
+    layout: Layout,
+}
+
+/// How items lie in parts.
+#[derive(Default)]
+struct Layout {
+    /// Where each is, by its address.
     places: HashMap<usize, PlaceInParts>,
+    /// How long the parts are.
+    cut: Option<Cut>,
 }
 
 impl Encoded {
@@ -51,7 +59,7 @@ impl Encoded {
         Self {
             of,
             written: parts.map(written),
-            places: HashMap::new(),
+            layout: Layout::default(),
         }
     }
 
@@ -64,28 +72,28 @@ impl Encoded {
                     parts: Arc::clone(&listed.parts),
                     gaps: Vec::new(),
                 }),
-                places: HashMap::new(),
+                layout: Layout::default(),
                 of,
             };
         }
-        let mut places = HashMap::new();
+        let mut layout = Layout::default();
         let parts = match name {
             SectionName::Units => {
                 let mut items: Vec<&Arc<UnitItem>> = of.iter().flat_map(|source| units(source)).collect();
                 items.sort_by(|a, b| a.name.cmp(&b.name));
-                written(&items, last, &mut places)
+                written(&items, last, &mut layout)
             }
             SectionName::Containers => {
                 let mut items: Vec<&Arc<ContainerItem>> =
                     of.iter().flat_map(|source| containers(source)).collect();
                 items.sort_by_cached_key(|container| container.id());
-                written(&items, last, &mut places)
+                written(&items, last, &mut layout)
             }
             SectionName::Processes => {
                 let mut items: Vec<&Arc<ProcessItem>> =
                     of.iter().flat_map(|source| processes(source)).collect();
                 items.sort_by(|a, b| a.key.cmp(&b.key));
-                written(&items, last, &mut places)
+                written(&items, last, &mut layout)
             }
             SectionName::Machine => {
                 let items: Vec<&Machine> = of.iter().filter_map(|source| machine(source)).collect();
@@ -98,7 +106,7 @@ impl Encoded {
             }),
         };
         Self {
-            places,
+            layout,
             ..Self::new(parts, of)
         }
     }
@@ -120,15 +128,11 @@ impl Encoded {
 
 /// Items in identity order as parts. What `last` was made of still lives, so no other item has the address of one of
 /// its items.
-fn written<T: Serialize>(
-    items: &[&Arc<T>],
-    last: Option<&Encoded>,
-    places: &mut HashMap<usize, PlaceInParts>,
-) -> Parts {
+fn written<T: Serialize>(items: &[&Arc<T>], last: Option<&Encoded>, layout: &mut Layout) -> Parts {
     let known = last.map(Encoded::parts).unwrap_or_default();
     let before: Vec<Vec<u8>> = known.iter().map(|part| part.json().unwrap_or_default()).collect();
     let written = |address: usize| {
-        let (part, place) = last?.places.get(&address)?;
+        let (part, place) = last?.layout.places.get(&address)?;
         before.get(*part)?.get(place.clone())
     };
     let mut encoded = Vec::with_capacity(items.len());
@@ -141,10 +145,12 @@ fn written<T: Serialize>(
         encoded.push((address, json));
     }
     let total = encoded.iter().map(|(_, json)| json.len() + 1).sum();
-    let mut parts = PartWriter::after(known, total);
+    let cut = Cut::of(total, last.and_then(|last| last.layout.cut));
+    layout.cut = Some(cut);
+    let mut parts = PartWriter::after(known, cut);
     for (address, json) in encoded {
         if let Some(place) = parts.push(&json)? {
-            places.insert(address, place);
+            layout.places.insert(address, place);
         }
     }
     parts.finish()

@@ -94,6 +94,39 @@ pub fn encode_parts<T: Serialize>(items: &[T]) -> Result<Vec<Part>, SectionError
     }
 }
 
+/// How long parts are on average; without a length, as long as possible. None is shorter than half of it but the last,
+/// and those before an item that has a part of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut(Option<usize>);
+
+impl Cut {
+    /// That of a section of so many bytes of canonical JSON, in no more than [`MAX_PARTS`]; `last` is what it had before,
+    /// which a section that is about as long keeps.
+    pub fn of(total: usize, last: Option<Self>) -> Self {
+        let holds = |average: usize| average * MAX_PARTS / 2;
+        let fits = |average: &usize| match last {
+            Some(last) if last.is_coarser(*average) => total <= holds(*average) / 10 * 9,
+            _ => total <= holds(*average),
+        };
+        Self([64 * 1024, 128 * 1024].into_iter().find(fits))
+    }
+
+    fn is_coarser(self, average: usize) -> bool {
+        self.0.is_none_or(|own| own > average)
+    }
+
+    /// Whether a part of so many bytes ends behind this item: one byte in half the average does it.
+    fn is_behind(self, item: &[u8], bytes: usize) -> bool {
+        self.0.is_some_and(|average| {
+            bytes >= average / 2 && {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(item);
+                hasher.finish() % (average as u64 / 2) < item.len() as u64
+            }
+        })
+    }
+}
+
 /// Where the canonical JSON of an item is: the number of the part, and the place in it.
 pub type PlaceInParts = (usize, Range<usize>);
 
@@ -113,28 +146,26 @@ pub enum Fit {
 /// Each part is what an object takes: [`PART_BYTES`] always are, however badly they compress. A larger item gets a
 /// part of its own, if it is small enough when compressed.
 ///
-/// Where there is room for it ([`fineness`]) parts are smaller, so that a change writes less, and end behind items that
-/// are chosen by their content: an item that comes, goes or grows moves the end of its own part, not of all behind it.
+/// Where there is room for it parts are smaller ([`Cut`]), so that a change writes less, and end behind items that are
+/// chosen by their content: an item that comes, goes or grows moves the end of its own part, seldom of more.
 #[derive(Debug, Default)]
 pub struct PartWriter {
     known: Arc<[Part]>,
     full: Vec<Part>,
     json: Vec<u8>,
     left_out: LeftOut,
-    /// How long a part is on average, where it is not as long as possible.
-    fineness: Option<usize>,
+    cut: Cut,
     /// Most bytes of all items, each with its comma, where that is less than what the parts hold.
     most: Option<usize>,
     bytes: usize,
 }
 
 impl PartWriter {
-    /// A writer of so many bytes of canonical JSON in all, which does not compress again what is one of the parts in
-    /// `known`.
-    pub fn after(known: Arc<[Part]>, total: usize) -> Self {
+    /// A writer of parts of this length, which does not compress again what is one of the parts in `known`.
+    pub fn after(known: Arc<[Part]>, cut: Cut) -> Self {
         Self {
             known,
-            fineness: fineness(total),
+            cut,
             ..Self::default()
         }
     }
@@ -207,10 +238,7 @@ impl PartWriter {
         let at = self.json.len();
         self.json.extend_from_slice(item);
         let place = (self.full.len(), at..self.json.len());
-        if self
-            .fineness
-            .is_some_and(|average| ends(item, self.json.len(), average))
-        {
+        if self.cut.is_behind(item, self.json.len()) {
             self.flush()?;
         }
         Ok(Fit::At(place))
@@ -258,23 +286,6 @@ impl PartWriter {
             parts: self.full,
             left_out: self.left_out,
         })
-    }
-}
-
-/// How long the parts of a section of so many bytes are on average, none where they are as long as possible: none is
-/// shorter than half of that but the last, so that there are no more than [`MAX_PARTS`].
-fn fineness(total: usize) -> Option<usize> {
-    [64 * 1024, 128 * 1024]
-        .into_iter()
-        .find(|average| total <= average * MAX_PARTS / 2)
-}
-
-/// Whether a part of so many bytes ends behind this item: one byte in half the average does it.
-fn ends(item: &[u8], bytes: usize, average: usize) -> bool {
-    bytes >= average / 2 && {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(item);
-        hasher.finish() % (average as u64 / 2) < item.len() as u64
     }
 }
 

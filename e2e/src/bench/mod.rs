@@ -134,8 +134,8 @@ fn keep(sheet: &Sheet, directory: &Path, began: Instant) -> Result<()> {
 /// # Errors
 /// It is not built; the message says how.
 fn example(name: &str) -> Result<PathBuf> {
-    let product = built_binary("twin-agent")?;
-    let folder = product.parent().context("the build has no folder")?;
+    let lab = built_binary("lab")?;
+    let folder = lab.parent().context("the build has no folder")?;
     let path = folder.join("examples").join(name);
     if !path.is_file() {
         bail!(

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, recipe_key};
 use crate::command::describe;
+use crate::lab::process::agent_target;
 use crate::prepare::preconditions::Release;
 use crate::progress::{note, stage};
 use store::Store;
@@ -67,37 +68,53 @@ pub struct Archives {
     pub controller: PathBuf,
 }
 
-/// Compiles the binaries of both images for release, the controller with libvirt; answers the folder that holds them.
+/// Folders that hold the binaries of both images.
+#[derive(Debug)]
+pub struct Binaries<P> {
+    /// Of the agent and its helper.
+    pub agent: P,
+    /// Of `twin`.
+    pub controller: P,
+}
+
+/// Compiles the binaries of both images for release: the agent without a C library of the system's, the controller
+/// with libvirt.
 ///
 /// # Errors
-/// Cargo fails; its own output says why.
-pub fn compile() -> Result<PathBuf> {
+/// `make agent` or cargo fails; its own output says why.
+pub fn compile() -> Result<Binaries<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(&root).args([
+    let mut agent = Command::new("make");
+    agent.args(["--no-print-directory", "agent"]);
+    let mut controller = Command::new("cargo");
+    controller.args([
         "build",
         "--locked",
         "--package=safetytwin",
-        "--package=safetytwin-agent",
         "--bins",
         "--features=safetytwin/libvirt",
         "--release",
     ]);
-    let status = cargo.status().context("failed to start cargo")?;
-    if !status.success() {
-        bail!("failed: {} ({status})", describe(&cargo));
+    for command in [&mut agent, &mut controller] {
+        let status = command.current_dir(&root).status();
+        let status = status.with_context(|| format!("failed to start: {}", describe(command)))?;
+        if !status.success() {
+            bail!("failed: {} ({status})", describe(command));
+        }
     }
-    Ok(target.join("release"))
+    Ok(Binaries {
+        agent: target.join(agent_target()).join("release"),
+        controller: target.join("release"),
+    })
 }
 
-/// Builds both images from the binaries in `binaries` (`target/debug` or `target/release`), unless
-/// these very binaries are in images already.
+/// Builds both images, unless these very binaries are in images already.
 ///
 /// # Errors
 /// A binary is missing or a build fails; the message names the log.
-pub fn build(cache: &Cache, release: &Release, binaries: &Path) -> Result<Archives> {
-    let one = |image: &Image| {
+pub fn build<P: AsRef<Path>>(cache: &Cache, release: &Release, binaries: &Binaries<P>) -> Result<Archives> {
+    let one = |image: &Image, binaries: &Path| {
         let base = base::make(cache, release, image)?;
         let archive = archive(cache, image, &base, binaries)?;
         if !store::has(&archive) {
@@ -109,8 +126,8 @@ pub fn build(cache: &Cache, release: &Release, binaries: &Path) -> Result<Archiv
         Ok::<_, anyhow::Error>(archive)
     };
     let archives = Archives {
-        agent: one(&AGENT)?,
-        controller: one(&CONTROLLER)?,
+        agent: one(&AGENT, binaries.agent.as_ref())?,
+        controller: one(&CONTROLLER, binaries.controller.as_ref())?,
     };
     store::forget_old(cache)?;
     Ok(archives)

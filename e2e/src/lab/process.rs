@@ -138,3 +138,25 @@ pub fn built_binary(name: &str) -> Result<PathBuf> {
         None => bail!("{name} is not built; run `cargo build --workspace --features safetytwin/libvirt`"),
     }
 }
+
+/// What the agent and its helper are built for when they are shipped: linked with musl, statically.
+pub fn agent_target() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+/// A binary of the agent, from the build that this process belongs to: of a release the one that is shipped.
+///
+/// # Errors
+/// It is not built; the message says how.
+pub fn built_agent(name: &str) -> Result<PathBuf> {
+    let own = built_binary("lab")?;
+    let shipped = own.parent().filter(|folder| folder.ends_with("release"));
+    let Some(target) = shipped.and_then(Path::parent) else {
+        return built_binary(name);
+    };
+    let path = target.join(agent_target()).join("release").join(name);
+    if !path.is_file() {
+        bail!("{} is not built; run `make agent`", path.display());
+    }
+    Ok(path)
+}

@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
     "mmdebstrap",
+    "musl-tools",
     "nftables",
     "openssh-client",
     "pkg-config",

@@ -21,7 +21,6 @@ Description=SafetyTwin agent
 After=network-online.target
 
 [Service]
-Environment=MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=65536
 ExecStart=/usr/local/bin/twin-agent --node-name=web-01 --accounts=safetytwin-hosts --level=full --interval=10 --kubeconfig=/etc/safetytwin/agent.kubeconfig
 Environment=RUST_LOG=info
 Restart=always

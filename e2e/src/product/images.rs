@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
-use crate::images::{self, Archives};
+use crate::images::{self, Archives, Binaries};
 use crate::lab::Lab;
-use crate::lab::process::built_binary;
+use crate::lab::process::{built_agent, built_binary};
 use crate::prepare::preconditions;
 use crate::progress::stage;
 
@@ -14,9 +14,12 @@ use crate::progress::stage;
 /// # Errors
 /// A binary is missing or a build fails.
 pub fn of_this_build(cache: &Cache) -> Result<Archives> {
-    let binary = built_binary("twin-agent")?;
-    let folder = binary.parent().context("the build has no folder")?;
-    images::build(cache, &preconditions::release()?, folder)
+    let (agent, controller) = (built_agent("twin-agent")?, built_binary("twin")?);
+    let binaries = Binaries {
+        agent: agent.parent().context("the build has no folder")?,
+        controller: controller.parent().context("the build has no folder")?,
+    };
+    images::build(cache, &preconditions::release()?, &binaries)
 }
 
 /// Makes images of the binaries of this build and puts them on the node.

@@ -103,7 +103,7 @@ pub fn repository() -> PathBuf {
 /// # Errors
 /// It is not built or strip fails.
 pub fn stripped(lab: &Lab, name: &str) -> Result<PathBuf> {
-    strip(lab, name, &crate::lab::process::built_binary(name)?)
+    strip(lab, name, &crate::lab::process::built_agent(name)?)
 }
 
 /// The same of any built program.

@@ -15,7 +15,7 @@ const MAKEFILE: &str = include_str!("../../../Makefile");
 /// Long enough to strip and pack on a busy machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Makes the package as `make deb` does, of the debug profile, which is compiled already.
+/// Makes the package as `make deb` does, but of the debug profile, which is compiled already, with the system's C library.
 ///
 /// # Errors
 /// cargo-deb is missing or fails.

@@ -19,6 +19,7 @@ mod inspected;
 mod lists;
 mod measuring;
 mod outages;
+mod planter;
 mod processes;
 mod properties;
 mod reaching;

@@ -1,5 +1,5 @@
-//! What the agent has published of the host's independent processes, against what ps, ss, dpkg and the links in /proc
-//! say of the same.
+//! What the agent has published of independent processes, against what ps, ss, dpkg and the links in /proc say of the
+//! same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::dump::{Dump, LIMIT, agree};
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[(
-    "the_agent_says_of_every_independent_process_what_ps_ss_and_dpkg_say",
+    "the_agent_says_of_independent_processes_what_ps_ss_and_dpkg_say",
     the_agent_says_what_ps_says,
 )];
 
@@ -25,7 +25,10 @@ cd /srv
 start perl -MIO::Socket::INET -e 'my @s = map { IO::Socket::INET->new(Listen => 1, LocalAddr => $_, ReuseAddr => 1) or die } @ARGV[0, 1]; sleep 765432' 127.0.0.1:47701 0.0.0.0:47702 'a  b' '' '$(touch /run/pwned)' 'ü'
 cd /tmp
 start setpriv --reuid=nobody --regid=nogroup --clear-groups bash -c 'exec -a other-name sleep 765433'
-cp /usr/bin/sleep /tmp/gone && start /tmp/gone 765434 && sleep 0.5 && rm /tmp/gone
+cp /usr/bin/sleep /tmp/gone
+start /tmp/gone 765434
+until pgrep -x gone > /dev/null; do sleep 0.1; done
+rm /tmp/gone
 "#;
 const STOP: &str = "pkill -f '[s]leep 765432|[o]ther-name 765433|[/]tmp/gone 765434'";
 const STARTED: [&str; 3] = ["47702", "765433", "765434"];
@@ -47,8 +50,10 @@ fn the_agent_says_what_ps_says(world: &World) -> Result<()> {
     host.run(START)?;
     let mut compared = 0;
     let agreed = agree("the processes as ps has them", LIMIT, || {
-        let Ok(dump) = Dump::published(world) else {
-            return Ok(vec!["the head was written meanwhile".to_owned()]);
+        let dump = match Dump::published(world) {
+            Ok(dump) => dump,
+            // The head was written between the questions about it and its sections.
+            Err(error) => return Ok(vec![format!("{error:#}")]),
         };
         let items: Vec<ProcessItem> = dump.items(SectionName::Processes)?;
         let observed: Observed = dump.only(SectionName::Observed)?;

@@ -312,7 +312,7 @@ fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
     pairs
 }
 
-/// A moment in seconds since boot; systemctl shows no parts of microseconds.
+/// A moment in seconds since boot: systemctl shows a span that was rounded.
 fn since_boot(usec: Option<u64>) -> String {
     match usec {
         None | Some(0 | u64::MAX) => "never".to_owned(),

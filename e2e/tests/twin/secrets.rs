@@ -1,30 +1,23 @@
 //! Secrets of the host stay on the host: five thousand, in every format of the corpus, planted in all that the agent
 //! publishes, and looked for in all that comes after, to the last byte of the disks.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::section::decompress;
+use safetytwin_e2e::command::output;
 use safetytwin_e2e::lab::host::quote;
 use safetytwin_e2e::product::{agent, twin};
 use safetytwin_e2e::wait;
 use serde_json::Value;
 
-use self::corpus::formats::{COMMANDS, TEXTS};
-use self::corpus::secrets::{Secrets, traces};
-use self::corpus::{commented, plant, quoted};
 use crate::Sentence;
 use crate::agreeing::approve_removal;
 use crate::dump::Dump;
 use crate::following::start_on_host;
+use crate::planter::Planter;
 use crate::world::World;
-
-/// The corpus of the agent's own test.
-#[path = "../../../agent/src/planted/corpus/mod.rs"]
-#[allow(dead_code, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
-mod corpus;
 
 pub const SENTENCES: &[Sentence] = &[(
     "no_secret_of_the_host_is_found_beyond_it",
@@ -41,185 +34,99 @@ const CONTAINERS: usize = 3;
 /// What may hold something of a host.
 const KINDS: &str = "hoststates,hostsections,twinclasses,digitaltwins,twinsnapshots,twinrestores,twinrevisions,events,\
                      configmaps";
+/// Where the controller answers.
+const METRICS: &str =
+    "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+const UNIT_FILES: &str = "/etc/systemd/system";
+/// What is no secret, and is in the twin.
+const TOLD: &str = "told to the twin 5afe0002";
+/// Files of what is searched for.
+const SECRETS: &str = "secrets";
+const MARK: &str = "mark";
 /// A frame of zstd in base64 begins so: its magic number.
 const FRAME: &[u8] = b"KLUv/";
 
-/// Plants, and remembers what.
-struct Planter {
-    source: Secrets,
-    planted: BTreeSet<String>,
-    formats: BTreeSet<&'static str>,
-}
-
-impl Planter {
-    fn plant(&mut self, format: &'static str) -> String {
-        let planted = plant(&mut self.source, format);
-        self.planted.extend(planted.secrets);
-        self.formats.insert(format);
-        planted.text
-    }
-
-    fn texts(&mut self) -> Vec<String> {
-        TEXTS
-            .iter()
-            .map(|format| self.plant(format).replace("\\n", "\n"))
-            .collect()
-    }
-
-    fn commands(&mut self) -> Vec<Vec<String>> {
-        let words = |line: String| line.split('|').map(str::to_owned).collect();
-        COMMANDS.iter().map(|format| words(self.plant(format))).collect()
-    }
-
-    /// A service with all commands, and all texts as comments.
-    fn unit(&mut self) -> String {
-        let mut text = "[Service]\nType=oneshot\n".to_owned();
-        for words in self.commands() {
-            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-            text += &format!("ExecStart=-{}\n", words.join(" "));
-        }
-        text + &commented(&self.texts().join("\n"))
-    }
-
-    /// A drop-in with all commands as comments, and all texts as settings.
-    fn drop_in(&mut self) -> String {
-        let commands = self
-            .commands()
-            .iter()
-            .map(|words| words.join(" "))
-            .collect::<Vec<_>>();
-        let mut text = commented(&commands.join("\n")) + "[Service]\n";
-        for (number, setting) in self.texts().iter().enumerate() {
-            text += &match setting.split_once('=').filter(|(name, _)| is_variable(name)) {
-                Some(_) => format!("Environment={}\n", quoted(setting)),
-                None => format!("Environment={}\n", quoted(&format!("SETTING{number}={setting}"))),
-            };
-        }
-        text + &format!("SetCredential=key:{}\n", self.plant("{pw}"))
-    }
-
-    /// Words of `docker create` behind the name.
-    fn container(&mut self) -> String {
-        let commands = self.commands().into_iter().map(|words| words.join(" "));
-        let labels: Vec<String> = commands.chain(self.texts()).collect();
-        let mut words = String::new();
-        for (number, label) in labels.iter().enumerate() {
-            words += &format!(" --label {}", quote(&format!("app.{number}={label}")));
-        }
-        words += &format!(" -e {}", quote(&self.plant("DB_PASSWORD={sym}")));
-        words += &format!(
-            " --label {}=x",
-            quote(&format!("note-{}", token(&mut self.source, &mut self.planted)))
-        );
-        words += &format!(
-            " --health-cmd {}",
-            quote(&self.plant("wget -q -O- http://web:{sym:url}@h:8080/health"))
-        );
-        let program = self.plant("x|--password|{pw}|--token={jwt}|postgres://web:{sym:url}@db/app|{tok}");
-        let program: Vec<String> = program.split('|').map(quote).collect();
-        format!(
-            "{words} localhost/busybox:1 sh -c 'sleep 100000; :' {}",
-            program.join(" ")
-        )
-    }
-
-    /// A process that runs under the name of the first word, with the others as its arguments.
-    fn process(&mut self, format: &'static str) -> String {
-        let words = self.plant(format);
-        let (name, rest) = words.split_once('|').unwrap_or((&words, ""));
-        let rest: Vec<String> = rest.split('|').map(quote).collect();
-        let program = format!("exec -a {name} /bin/sh -c 'sleep 876000; :' {}", rest.join(" "));
-        format!(
-            "cd /srv && setsid --fork bash -c {} < /dev/null > /dev/null 2>&1",
-            quote(&program)
-        )
-    }
-
-    /// All that may not be found, a line each.
-    fn patterns(&self) -> String {
-        let all: BTreeSet<String> = self.planted.iter().flat_map(|secret| traces(secret)).collect();
-        all.into_iter().map(|trace| trace + "\n").collect()
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-}
-
-/// A token that may stand in a name.
-fn token(source: &mut Secrets, planted: &mut BTreeSet<String>) -> String {
-    let is_name = |token: &String| token.starts_with("gh") || token.starts_with("glsa_");
-    let token = std::iter::repeat_with(|| source.make("tok"))
-        .find(is_name)
-        .unwrap_or_default();
-    planted.insert(token.clone());
-    token
-}
-
 fn no_secret_of_the_host_is_found_beyond_it(world: &World) -> Result<()> {
     let host = world.lab.host();
-    let mut planter = Planter {
-        source: Secrets::new(SEED),
-        planted: BTreeSet::new(),
-        formats: BTreeSet::new(),
-    };
-    let instance = plant_on_host(world, &mut planter)?;
-    ensure!(planter.planted.len() >= 5_000, "{}", planter.planted.len());
+    let mut planter = Planter::new(SEED);
+    let planted = plant_on_host(world, &mut planter);
+    let outcome = planted.and_then(|()| none_is_found(world, &planter));
+    host.run(&format!(
+        "docker rm -f $(docker ps -aq --filter name=holder-); pkill -f '[s]leep 876000'; \
+         systemctl disable --now --quiet holder.service; systemctl stop 'holder@*'; \
+         rm -rf {UNIT_FILES}/holder* {UNIT_FILES}/planted-*; systemctl daemon-reload"
+    ))?;
+    outcome?;
+    approve_removal(world, "holder.service")?;
+    twin::wait_settled(&world.lab).map(|_| ())
+}
 
+fn none_is_found(world: &World, planter: &Planter) -> Result<()> {
+    ensure!(planter.planted.len() >= 5_000, "{}", planter.planted.len());
     twin::wait_unit(&world.lab, "holder.service", "active")?;
     // Published: each kind of item is there, with its placeholders, and what the services use.
+    let (unit, container) = (planted_unit(UNITS - 1), format!("\"holder-{}\"", CONTAINERS - 1));
     wait::until_true("all items in the sections", Duration::from_secs(240), || {
         let text = objects(world)?;
         let usage = "\"name\":\"holder.service\",\"tasksCurrent\"";
-        let last = format!("\"holder-{}\"", CONTAINERS - 1);
-        let there = [usage, &last, "planted-23.service", "sleep 876000"];
+        let there = [usage, &container, &unit, "sleep 876000"];
         Ok(there.iter().all(|item| text.contains(item)) && text.contains("<redacted:"))
     })?;
     twin::wait_settled(&world.lab)?;
-
-    let found = Found::new(world, &planter)?;
-    found.none_in("the objects", &objects(world)?)?;
-    found.none_in("the controller's log", &controller_log(world)?)?;
-    let journal = format!("journalctl --no-pager --output=cat --unit {}", agent::UNIT);
-    found.none_in("the agent's log", &host.run(&journal)?)?;
-    found.none_in("the agent's list", &Dump::text(world, "--level full")?)?;
-    let database = unpacked(&world.lab.path("etcd"))?;
-    ensure!(
-        database.contains("planted-23.service"),
-        "what was published is not in the database"
-    );
-    found.none_in("the database", &database)?;
-    twin::guest(&world.lab, twin::NAME)?.run(&["/usr/bin/sync"])?;
-    let places = ["etcd", "libvirt/lib/images/twins", "libvirt/lib/qemu"].map(|place| world.lab.path(place));
-    for place in places.iter().filter(|place| place.exists()) {
-        found.none_below(place)?;
-    }
-    // The search finds them where they are.
-    host.run("sync")?;
-    let theirs = found.search(&world.lab.path("libvirt/lib/node/disk.qcow2"))?;
-    ensure!(
-        theirs.lines().count() > 1_000,
-        "the host's own disk: {} found",
-        theirs.lines().count()
-    );
+    let found = Found::new(world, planter)?;
+    in_texts(world, &found, &unit)?;
+    on_disks(world, &found)?;
     println!(
         "{} secrets in {} formats, {} forms: 0 found",
         planter.planted.len(),
         planter.formats.len(),
         found.forms
     );
-
-    host.run(&format!(
-        "docker rm -f holder-0 holder-1 holder-2; pkill -f '[s]leep 876000'; systemctl stop holder.service {}; \
-         rm -r /etc/systemd/system/holder* /etc/systemd/system/planted-*; systemctl daemon-reload",
-        quote(&instance)
-    ))?;
-    approve_removal(world, "holder.service")?;
-    twin::wait_settled(&world.lab).map(|_| ())
+    Ok(())
 }
 
-/// Plants in everything that the agent reads; answers the instance with a token in its name.
-fn plant_on_host(world: &World, planter: &mut Planter) -> Result<String> {
+fn in_texts(world: &World, found: &Found, unit: &str) -> Result<()> {
+    let host = world.lab.host();
+    found.none_in("the objects", &objects(world)?)?;
+    found.none_in("the controller's log", &controller_log(world)?)?;
+    let journal = format!("journalctl --no-pager --output=cat --unit {}", agent::UNIT);
+    found.none_in("the agent's log", &host.run(&journal)?)?;
+    found.none_in("the agent's list", &Dump::text(world, "--level full")?)?;
+    let metrics = output(world.lab.command("bash").args(["-c", METRICS]))?;
+    ensure!(metrics.contains("# TYPE "), "{metrics}");
+    found.none_in("the controller's metrics", &metrics)?;
+    let database = unpacked(&world.lab.path("etcd"))?;
+    ensure!(
+        database.contains(unit),
+        "what was published is not in the database"
+    );
+    found.none_in("the database", &database)
+}
+
+fn on_disks(world: &World, found: &Found) -> Result<()> {
+    twin::guest(&world.lab, twin::NAME)?.run(&["/usr/bin/sync"])?;
+    world.lab.host().run("sync")?;
+    let twins = world.lab.path("libvirt/lib/images/twins");
+    for place in [&world.lab.path("etcd"), &twins] {
+        found.none_below(place)?;
+    }
+    // The search sees what is written in the twin, and finds secrets where they are.
+    ensure!(
+        !found.search(MARK, &twins)?.is_empty(),
+        "the twin's disk is not searched"
+    );
+    let theirs = found.search(SECRETS, &world.lab.path("libvirt/lib/node/disk.qcow2"))?;
+    let count = theirs.lines().count();
+    ensure!(count > 1_000, "the host's own disk: {count} found");
+    Ok(())
+}
+
+fn planted_unit(number: usize) -> String {
+    format!("planted-{number}.service")
+}
+
+/// Plants in everything that the agent reads.
+fn plant_on_host(world: &World, planter: &mut Planter) -> Result<()> {
     let host = world.lab.host();
     host.run("systemctl start docker && docker load -q -i /usr/share/lab/busybox.tar")?;
     for number in 0..CONTAINERS {
@@ -236,10 +143,7 @@ fn plant_on_host(world: &World, planter: &mut Planter) -> Result<String> {
         host.run(&planter.process(format))?;
     }
     for number in 0..UNITS {
-        host.write(
-            &format!("/etc/systemd/system/planted-{number}.service"),
-            planter.unit(),
-        )?;
+        host.write(&format!("{UNIT_FILES}/{}", planted_unit(number)), planter.unit())?;
     }
     for number in 0..DROP_INS {
         let path = format!("/etc/systemd/system/holder.service.d/1{number}-secrets.conf");
@@ -249,20 +153,16 @@ fn plant_on_host(world: &World, planter: &mut Planter) -> Result<String> {
         "/etc/systemd/system/holder@.service",
         "[Service]\nExecStart=/bin/sleep infinity\n",
     )?;
-    let instance = format!(
-        "holder@{}.service",
-        token(&mut planter.source, &mut planter.planted)
-    );
+    let instance = format!("holder@{}.service", planter.token());
     host.run(&format!(
         "systemctl daemon-reload && systemctl start {}",
         quote(&instance)
     ))?;
     let command = planter.plant("x --password {pw} --token={pw} {tok}");
     let unit = format!(
-        "[Service]\nExecStart=/bin/sh -c 'exec sleep infinity' {command}\n[Install]\nWantedBy=multi-user.target\n"
+        "[Unit]\nDescription={TOLD}\n[Service]\nExecStart=/bin/sh -c 'exec sleep infinity' {command}\n[Install]\nWantedBy=multi-user.target\n"
     );
-    start_on_host(world, "holder.service", &unit)?;
-    Ok(instance)
+    start_on_host(world, "holder.service", &unit)
 }
 
 /// Looks for what was planted.
@@ -276,7 +176,8 @@ impl Found {
         // Beside the lab's folders that are searched.
         let dir = tempfile::tempdir_in(world.lab.path(""))?;
         let patterns = planter.patterns();
-        std::fs::write(dir.path().join("patterns"), &patterns)?;
+        std::fs::write(dir.path().join(SECRETS), &patterns)?;
+        std::fs::write(dir.path().join(MARK), TOLD)?;
         Ok(Self {
             dir,
             forms: patterns.lines().count(),
@@ -291,7 +192,7 @@ impl Found {
     }
 
     fn none_below(&self, path: &Path) -> Result<()> {
-        let found = self.search(path)?;
+        let found = self.search(SECRETS, path)?;
         let first: Vec<&str> = found.lines().take(10).collect();
         ensure!(
             first.is_empty(),
@@ -302,11 +203,11 @@ impl Found {
     }
 
     /// What is found in a file, or in all files of a folder, a line each.
-    fn search(&self, path: &Path) -> Result<String> {
+    fn search(&self, what: &str, path: &Path) -> Result<String> {
         let mut grep = std::process::Command::new("grep");
         grep.env("LC_ALL", "C")
             .args(["--recursive", "--text", "--only-matching", "--fixed-strings"]);
-        let patterns = self.dir.path().join("patterns");
+        let patterns = self.dir.path().join(what);
         let output = grep.arg("--file").arg(patterns).arg("--").arg(path).output()?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(

@@ -2,9 +2,11 @@
 //! is listed for the first time or packages changed.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use safetytwin_crds::item::ProcessItem;
 
+use super::memory::CHECKED;
 use crate::hostroot::HostRoot;
 
 const INFO: &str = "/var/lib/dpkg/info";
@@ -18,13 +20,22 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Packages {
     read_at: Option<(i64, u64)>,
+    /// The state of dpkg's lists at the last report of a change, and when that was.
+    reported: Option<(Option<(i64, u64)>, Instant)>,
     owners: HashMap<Vec<u8>, Option<String>>,
 }
 
 impl Packages {
-    /// Whether packages were installed, upgraded or removed since something was learned.
-    pub fn is_outdated(&self, root: &HostRoot) -> bool {
-        self.read_at.is_some() && self.read_at != root.modified(INFO)
+    /// Whether packages were installed, upgraded or removed since the last report; reported once in [`CHECKED`], so that
+    /// a long upgrade costs no more.
+    pub fn upgraded(&mut self, root: &HostRoot, now: Instant) -> bool {
+        let modified = root.modified(INFO);
+        let (seen, reported) = *self.reported.get_or_insert((modified, now));
+        let is_new = modified != seen && now.saturating_duration_since(reported) >= CHECKED;
+        if is_new {
+            self.reported = Some((modified, now));
+        }
+        is_new
     }
 
     /// Learns whose the executables of `items` are, where that is not known yet.

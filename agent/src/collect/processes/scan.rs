@@ -119,7 +119,7 @@ impl Scanner {
         let others = self.sockets.look(&proc, now, FRESH);
         let others = std::mem::take(&mut self.others_listen) || others;
         self.memory.begin(now, news, others);
-        if self.packages.is_outdated(&self.root) {
+        if self.packages.upgraded(&self.root, now) {
             // Nobody tells that the executable of what runs on was replaced.
             self.memory.forget();
         }

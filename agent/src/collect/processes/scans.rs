@@ -190,7 +190,9 @@ fn when_packages_change_what_runs_on_is_read_again() {
     assert_eq!(argument(60), ["/bin/x"], "nothing tells");
     std::thread::sleep(Duration::from_millis(20));
     std::fs::write(info.join("x.list"), "/bin/x\n").unwrap();
-    assert_ne!(argument(120), ["/bin/x"]);
+    argument(120);
+    // Under its other name it is young for as long as the old one is missed.
+    assert_eq!(argument(160), ["/bin/y"]);
 }
 
 /// A helper that tells the same executable of each process, until the file `stop` is there.

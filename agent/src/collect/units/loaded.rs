@@ -2,8 +2,8 @@
 //!
 //! A change of state comes with its signal and is taken from there. A unit's properties are read
 //! when it is first seen, when systemd has read files again that were edited before, and at every
-//! third audit, a third of them at each. What is still to be read outlives a look that ran out of time, so that also a very slow
-//! machine gets there.
+//! third audit, a third of them at each. What is still to be read outlives a look that ran out of
+//! time, so that also a very slow machine gets there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Loaded {
         all: bool,
         is_item: impl Fn(&Listed) -> bool,
     ) -> Result<(), CollectError> {
-        let anew = !self.auditing;
         let mut all = all;
+        let anew = all || !self.auditing;
         if anew || self.defaults.is_empty() {
             let defaults = manager::defaults(connection).await?;
             all |= self.defaults != defaults;
@@ -127,11 +127,16 @@ impl Loaded {
         let rows: BTreeMap<String, Listed> = rows.map(|row| (row.name.clone(), row)).collect();
         self.live.retain(|name, _| rows.contains_key(name));
         self.todo.retain(|name| rows.contains_key(name));
-        let newest = if all { u64::MAX } else { self.oldest_round() };
-        for row in rows.into_values() {
+        let rows: Vec<(bool, Listed)> = rows.into_values().map(|row| (is_item(&row), row)).collect();
+        let items = rows
+            .iter()
+            .filter(|(wanted, _)| *wanted)
+            .map(|(_, row)| &*row.name);
+        let newest = if all { u64::MAX } else { self.oldest_round(items) };
+        for (wanted, row) in rows {
             let old = |live: &Live| live.reading <= newest;
             let due = anew && self.get(&row.name).is_none_or(old);
-            self.take(row, &is_item, due);
+            self.take(row, wanted, due);
         }
         self.auditing = true;
         Ok(())
@@ -145,9 +150,9 @@ impl Loaded {
         }
     }
 
-    /// The newest reading of those that are due at an audit.
-    fn oldest_round(&self) -> u64 {
-        let read = self.live.values().filter(|live| live.read);
+    /// The newest reading of those of these units that are due at an audit.
+    fn oldest_round<'a>(&self, items: impl Iterator<Item = &'a str>) -> u64 {
+        let read = items.filter_map(|name| self.get(name)).filter(|live| live.read);
         let mut readings: Vec<u64> = read.map(|live| live.reading).collect();
         readings.sort_unstable();
         let due = readings.len().div_ceil(ROUNDS);
@@ -177,7 +182,8 @@ impl Loaded {
         for row in rows.into_iter().filter(|row| names.contains(&row.name)) {
             gone.remove(&row.name);
             if row.active_state != "inactive" || self.live.contains_key(&row.name) {
-                self.take(row, &is_item, false);
+                let wanted = is_item(&row);
+                self.take(row, wanted, false);
             }
         }
         for name in gone {
@@ -215,8 +221,7 @@ impl Loaded {
         look
     }
 
-    fn take(&mut self, row: Listed, is_item: impl Fn(&Listed) -> bool, anew: bool) {
-        let wanted = is_item(&row);
+    fn take(&mut self, row: Listed, wanted: bool, anew: bool) {
         let states = States {
             load_state: Some(row.load_state),
             active_state: Some(row.active_state),

@@ -72,7 +72,7 @@ fn units() -> Vec<Vec<u8>> {
 
 fn parts_of(items: &[Vec<u8>]) -> Vec<Part> {
     let total = items.iter().map(|item| item.len() + 1).sum();
-    let mut writer = PartWriter::after(Arc::default(), total);
+    let mut writer = PartWriter::after(Arc::default(), Cut::of(total, None));
     for item in items {
         writer.push(item).unwrap().unwrap();
     }
@@ -95,6 +95,19 @@ fn an_item_that_comes_goes_or_grows_changes_two_parts_at_most() {
             assert!(new.count() <= 2, "item {place}");
         }
     }
+}
+
+#[test]
+fn a_section_about_as_long_as_parts_of_one_length_hold_keeps_the_length_that_it_has() {
+    const HELD: usize = 512 * 1024;
+    let mut cut = Cut::of(HELD, None);
+    assert_eq!(cut, Cut(Some(64 * 1024)));
+    let mut lengths = Vec::new();
+    for total in [HELD + 1, HELD, HELD - 20_000, HELD + 9, HELD / 10 * 9, HELD] {
+        cut = Cut::of(total, Some(cut));
+        lengths.push(cut.0.unwrap_or(0) / 1024);
+    }
+    assert_eq!(lengths, [128, 128, 128, 128, 64, 64]);
 }
 
 #[test]

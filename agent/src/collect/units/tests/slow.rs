@@ -112,6 +112,24 @@ async fn an_audit_asks_about_a_third_of_the_units_those_that_were_read_longest_a
 }
 
 #[tokio::test]
+async fn where_nothing_can_be_believed_all_units_are_read_though_an_audit_is_unfinished() {
+    let mut host = Host::looked_at().await;
+    for name in ["web.service", "db.service"] {
+        silence(&host, name);
+    }
+    let cut = timeout(Duration::from_secs(2), host.units.collect(Scope::Audit)).await;
+    assert!(cut.is_err());
+    host.systemd.state().silent.clear();
+    host.systemd.asked();
+    host.units.pending.all = true;
+    host.look(Scope::Changes).await.unwrap();
+    let questions = host.systemd.asked();
+    for name in ["web.service", "db.service"] {
+        assert!(questions.contains(&format!("GetAll {name}")), "{questions:?}");
+    }
+}
+
+#[tokio::test]
 async fn other_defaults_of_the_service_manager_have_all_units_read() {
     let mut host = Host::looked_at().await;
     host.systemd.state().odd.insert("manager".to_owned(), || {
