@@ -14,7 +14,6 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 # What the agent is shipped for: it brings its C library, runs on any Linux and takes less memory.
 AGENT_TARGET := $(shell uname -m)-unknown-linux-musl
-AGENT := CC_$(subst -,_,$(AGENT_TARGET))=musl-gcc cargo build -q --release --locked -p safetytwin-agent --bins --target $(AGENT_TARGET)
 # Seconds for each target of `make fuzz`. What it finds is kept in fuzz/found, and read first the next time.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
@@ -137,7 +136,8 @@ images: lab ## Container images of agent and controller; PUSH=registry/name also
 
 .PHONY: agent
 agent: cargo musl ## The agent as it is shipped: static, in target/*-musl/release
-	$(call stage,release build of the agent,$(AGENT))
+	$(call stage,release build of the agent,CC_$(subst -,_,$(AGENT_TARGET))=musl-gcc \
+	  cargo build -q --release --locked -p safetytwin-agent --bins --target $(AGENT_TARGET))
 
 .PHONY: musl
 musl:

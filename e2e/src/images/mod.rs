@@ -70,11 +70,11 @@ pub struct Archives {
 
 /// Folders that hold the binaries of both images.
 #[derive(Debug)]
-pub struct Binaries<P> {
+pub struct Binaries {
     /// Of the agent and its helper.
-    pub agent: P,
+    pub agent: PathBuf,
     /// Of `twin`.
-    pub controller: P,
+    pub controller: PathBuf,
 }
 
 /// Compiles the binaries of both images for release: the agent without a C library of the system's, the controller
@@ -82,7 +82,7 @@ pub struct Binaries<P> {
 ///
 /// # Errors
 /// `make agent` or cargo fails; its own output says why.
-pub fn compile() -> Result<Binaries<PathBuf>> {
+pub fn compile() -> Result<Binaries> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let mut agent = Command::new("make");
@@ -113,7 +113,7 @@ pub fn compile() -> Result<Binaries<PathBuf>> {
 ///
 /// # Errors
 /// A binary is missing or a build fails; the message names the log.
-pub fn build<P: AsRef<Path>>(cache: &Cache, release: &Release, binaries: &Binaries<P>) -> Result<Archives> {
+pub fn build(cache: &Cache, release: &Release, binaries: &Binaries) -> Result<Archives> {
     let one = |image: &Image, binaries: &Path| {
         let base = base::make(cache, release, image)?;
         let archive = archive(cache, image, &base, binaries)?;
@@ -126,8 +126,8 @@ pub fn build<P: AsRef<Path>>(cache: &Cache, release: &Release, binaries: &Binari
         Ok::<_, anyhow::Error>(archive)
     };
     let archives = Archives {
-        agent: one(&AGENT, binaries.agent.as_ref())?,
-        controller: one(&CONTROLLER, binaries.controller.as_ref())?,
+        agent: one(&AGENT, &binaries.agent)?,
+        controller: one(&CONTROLLER, &binaries.controller)?,
     };
     store::forget_old(cache)?;
     Ok(archives)

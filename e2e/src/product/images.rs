@@ -1,5 +1,7 @@
 //! Both images on the lab's node, where no registry can be reached.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
@@ -14,10 +16,13 @@ use crate::progress::stage;
 /// # Errors
 /// A binary is missing or a build fails.
 pub fn of_this_build(cache: &Cache) -> Result<Archives> {
-    let (agent, controller) = (built_agent("twin-agent")?, built_binary("twin")?);
+    let folder = |binary: PathBuf| {
+        let folder = binary.parent().map(Path::to_path_buf);
+        folder.context("the build has no folder")
+    };
     let binaries = Binaries {
-        agent: agent.parent().context("the build has no folder")?,
-        controller: controller.parent().context("the build has no folder")?,
+        agent: folder(built_agent("twin-agent")?)?,
+        controller: folder(built_binary("twin")?)?,
     };
     images::build(cache, &preconditions::release()?, &binaries)
 }

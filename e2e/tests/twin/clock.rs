@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use safetytwin_e2e::lab::node;
 use safetytwin_e2e::product::twin;
-use safetytwin_e2e::wait::{self, Look};
+use safetytwin_e2e::wait;
 
 use crate::Sentence;
 use crate::following::{counter, start_on_host};
+use crate::refusals::wait_reason;
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[(
@@ -56,18 +58,11 @@ fn set(world: &World, days: i64) -> Result<()> {
 
 /// The controller goes on believing what it hears.
 fn fresh(world: &World) -> Result<()> {
-    wait::until("a host that is fresh", Duration::from_secs(60), || {
-        let twin = twin::object(&world.lab, "digitaltwin", twin::NAME)?;
-        let (fresh, reason, message) = twin::condition(&twin, "HostFresh");
-        Ok(match fresh.as_str() {
-            "True" => Look::Ready(()),
-            _ => Look::NotYet(format!("HostFresh={fresh} {reason}: {message}")),
-        })
-    })
+    wait_reason(world, "digitaltwin", twin::NAME, "HostFresh", "Beating")
 }
 
 fn sequence(world: &World) -> Result<i64> {
-    let head = twin::object(&world.lab, "hoststate", twin::NAME)?;
+    let head = twin::object(&world.lab, "hoststate", node::NAME)?;
     Ok(head
         .pointer("/spec/sequence")
         .and_then(serde_json::Value::as_i64)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::section::{SectionName, decode_data, decode_items, object_name};
 use safetytwin_crds::{HostSection, HostState};
-use safetytwin_e2e::product::twin;
+use safetytwin_e2e::lab::node;
 use safetytwin_e2e::wait::{self, Look};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -54,27 +54,28 @@ impl Dump {
         Ok(Self { head, sections })
     }
 
-    /// What is published now.
-    pub fn published(world: &World) -> Result<Self> {
+    /// What is published now; none where a section was written between the questions about it and its head.
+    pub fn published(world: &World) -> Result<Option<Self>> {
         let text = |words: &[&str]| world.lab.kubectl(words.iter().copied().chain(["--output=json"]));
-        let head: HostState = serde_json::from_str(&text(&["get", "hoststate", twin::NAME])?)?;
+        let head: HostState = serde_json::from_str(&text(&["get", "hoststate", node::NAME])?)?;
         let list: List = serde_json::from_str(&text(&["get", "hostsections"])?)?;
         let mut sections = Vec::new();
         for section in &head.spec.sections {
             for (part, place) in section.parts.iter().enumerate() {
-                let name = object_name(twin::NAME, section.name, part, place.slot);
+                let name = object_name(node::NAME, section.name, part, place.slot);
                 let object = list
                     .items
                     .iter()
                     .find(|object| object.metadata.name.as_ref() == Some(&name));
                 let mut object = object.with_context(|| format!("there is no {name}"))?.clone();
-                // Another one where the head was written between both questions.
-                let data = decode_data(&object.spec.data, object.spec.encoding, place.digest)?;
+                let Ok(data) = decode_data(&object.spec.data, object.spec.encoding, place.digest) else {
+                    return Ok(None);
+                };
                 object.spec.data = String::from_utf8(data)?;
                 sections.push(object);
             }
         }
-        Ok(Self { head, sections })
+        Ok(Some(Self { head, sections }))
     }
 
     /// The parts of a section, in clear.

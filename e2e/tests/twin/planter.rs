@@ -77,10 +77,13 @@ impl Planter {
             .collect::<Vec<_>>();
         let mut text = commented(&commands.join("\n")) + "[Service]\n";
         for (number, setting) in self.texts().iter().enumerate() {
-            text += &match setting.split_once('=').filter(|(name, _)| is_variable(name)) {
-                Some(_) => format!("Environment={}\n", quoted(setting)),
-                None => format!("Environment={}\n", quoted(&format!("SETTING{number}={setting}"))),
+            let named = setting.split_once('=').is_some_and(|(name, _)| is_variable(name));
+            let name = if named {
+                String::new()
+            } else {
+                format!("SETTING{number}=")
             };
+            text += &format!("Environment={}\n", quoted(&(name + setting)));
         }
         text + &format!("SetCredential=key:{}\n", self.plant("{pw}"))
     }

@@ -50,10 +50,8 @@ fn the_agent_says_what_ps_says(world: &World) -> Result<()> {
     host.run(START)?;
     let mut compared = 0;
     let agreed = agree("the processes as ps has them", LIMIT, || {
-        let dump = match Dump::published(world) {
-            Ok(dump) => dump,
-            // The head was written between the questions about it and its sections.
-            Err(error) => return Ok(vec![format!("{error:#}")]),
+        let Some(dump) = Dump::published(world)? else {
+            return Ok(vec!["a section was written meanwhile".to_owned()]);
         };
         let items: Vec<ProcessItem> = dump.items(SectionName::Processes)?;
         let observed: Observed = dump.only(SectionName::Observed)?;

@@ -32,7 +32,7 @@ pub const SENTENCES: &[Sentence] = &[
 ];
 
 /// Waits until a condition of an object has this reason.
-fn wait_reason(world: &World, kind: &str, name: &str, type_: &str, expected: &str) -> Result<()> {
+pub fn wait_reason(world: &World, kind: &str, name: &str, type_: &str, expected: &str) -> Result<()> {
     wait::until(
         &format!("{kind} {name}: {type_} {expected}"),
         Duration::from_secs(150),

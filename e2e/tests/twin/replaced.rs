@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use safetytwin_e2e::product::{agent, twin};
-use safetytwin_e2e::wait::{self, Look};
 
 use crate::Sentence;
 use crate::following::{counter, start_on_host};
+use crate::refusals::wait_reason;
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[(
@@ -33,14 +33,7 @@ fn another_machine_changes_nothing(world: &World) -> Result<()> {
 }
 
 fn stays_as_it_is(world: &World, newest: Option<&String>) -> Result<()> {
-    wait::until("the twin to name it", Duration::from_secs(120), || {
-        let (status, reason, message) =
-            twin::condition(&twin::object(&world.lab, "digitaltwin", twin::NAME)?, "Ready");
-        Ok(match reason.as_str() {
-            "HostReplaced" => Look::Ready(()),
-            _ => Look::NotYet(format!("Ready={status} {reason}: {message}")),
-        })
-    })?;
+    wait_reason(world, "digitaltwin", twin::NAME, "Ready", "HostReplaced")?;
     start_on_host(world, "replaced.service", &counter("on another machine"))?;
     // Longer than it takes to follow.
     std::thread::sleep(Duration::from_secs(25));

@@ -146,11 +146,11 @@ fn plant_on_host(world: &World, planter: &mut Planter) -> Result<()> {
         host.write(&format!("{UNIT_FILES}/{}", planted_unit(number)), planter.unit())?;
     }
     for number in 0..DROP_INS {
-        let path = format!("/etc/systemd/system/holder.service.d/1{number}-secrets.conf");
+        let path = format!("{UNIT_FILES}/holder.service.d/1{number}-secrets.conf");
         host.write(&path, planter.drop_in())?;
     }
     host.write(
-        "/etc/systemd/system/holder@.service",
+        &format!("{UNIT_FILES}/holder@.service"),
         "[Service]\nExecStart=/bin/sleep infinity\n",
     )?;
     let instance = format!("holder@{}.service", planter.token());

@@ -4,8 +4,7 @@
 //! program changes by an exec, which the kernel tells; where it does not, the name is compared with each row, group and
 //! command line after one minute, then after two, then every four, for as long as they stay the same. What none of these
 //! tells (another user or directory, an executable that was replaced) shows when what was read is too old, or dpkg has
-//! changed a package; of a process
-//! that is too young to be listed nothing is kept.
+//! changed a package; of a process that is too young to be listed nothing is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -76,7 +75,7 @@ impl Memory {
     pub fn begin(&mut self, now: Instant, news: &News, others: bool) {
         self.began.get_or_insert(now);
         if news.missed {
-            self.entries.clear();
+            self.forget();
         }
         self.entries
             .retain(|(pid, _), entry| now < entry.expires && !news.renewed.contains(pid));
@@ -164,15 +163,13 @@ impl Memory {
         let period = millis(BELIEVED);
         // Multiplicative hashing (Knuth): neighbours are far apart.
         let share = u64::from(pid.cast_unsigned().wrapping_mul(0x9E37_79B9));
-        let moment = Duration::from_millis(period.saturating_mul(share) >> 32);
+        let moment = period.saturating_mul(share) >> 32;
         let since = self
             .began
             .map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
-        let passed = Duration::from_millis(millis(since) % period);
-        match moment > passed {
-            true => moment - passed,
-            false => BELIEVED - (passed - moment),
-        }
+        // Since its last moment, which may have been before this began.
+        let old = (millis(since) + period - moment) % period;
+        Duration::from_millis(period - old)
     }
 
     fn known(&self, stat: &Stat) -> Option<&Entry> {

@@ -108,15 +108,12 @@ impl Loaded {
     pub async fn audit(
         &mut self,
         connection: &Connection,
-        all: bool,
+        mut all: bool,
         is_item: impl Fn(&Listed) -> bool,
     ) -> Result<(), CollectError> {
-        let mut all = all;
         let anew = all || !self.auditing;
         if anew || self.defaults.is_empty() {
-            let defaults = manager::defaults(connection).await?;
-            all |= self.defaults != defaults;
-            self.take_defaults(defaults);
+            all |= self.take_defaults(manager::defaults(connection).await?);
         }
         let rows = bus::units(connection).await?;
         // What does not run is known from its files, as what is not loaded: each question costs systemd
@@ -142,12 +139,14 @@ impl Loaded {
         Ok(())
     }
 
-    /// Takes the manager's own properties; as long as they are equal, no item has to be made anew for them.
-    fn take_defaults(&mut self, defaults: Map) {
-        if self.defaults != defaults {
+    /// Takes the manager's own properties; answers whether they are others, for which items have to be made anew.
+    fn take_defaults(&mut self, defaults: Map) -> bool {
+        let others = self.defaults != defaults;
+        if others {
             self.readings += 1;
             (self.defaults, self.defaults_reading) = (defaults, self.readings);
         }
+        others
     }
 
     /// The newest reading of those of these units that are due at an audit.

@@ -250,11 +250,10 @@ impl Collector for Units {
         if whole {
             self.look_at_disk().await?;
         }
+        let is_item = self.is_item();
         if all {
-            let is_item = self.is_item();
             self.loaded.audit(&connection, self.pending.all, is_item).await?;
         } else {
-            let is_item = self.is_item();
             self.loaded.update(&connection, &self.pending, is_item).await?;
         }
         let mut changed: BTreeSet<String> = std::mem::take(&mut self.pending).units.into_keys().collect();
