@@ -112,6 +112,7 @@ fn show(name: &UnitName, files: &Arc<UnitFiles>, live: Option<&Live>, loaded_tex
         loaded_text,
         enablement: None,
         preset: "",
+        triggered: false,
         installed: BTreeMap::default(),
     };
     facts.nature();

@@ -33,9 +33,9 @@ pub struct UnitItem {
     /// Drop-ins in systemd's order; content only below `/etc` and `/usr/local`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_ins: Vec<UnitFile>,
-    /// Dependencies and ordering that the unit declares, property name to sorted unit names: those of its
-    /// files, and what systemd adds for the unit's own sake. WantedBy, RequiredBy and UpheldBy are the
-    /// links of its enablement. What other units say of this one is in [`super::observed::ObservedUnit`].
+    /// Dependencies and ordering that the unit's files name, property name to sorted unit names. WantedBy,
+    /// RequiredBy and UpheldBy are the links of its enablement. What systemd adds, and what other units say
+    /// of this one, is in [`super::observed::ObservedUnit`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dependencies: BTreeMap<String, Vec<String>>,
     /// Limits that differ from systemd's default, property name to value (MemoryMax, TasksMax, LimitNOFILE …):

@@ -1,6 +1,7 @@
 //! Runs sentences that share one lab, in their order: it comes up before the first and ends after the last.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -29,7 +30,11 @@ pub fn run<W: Clone + Send + 'static>(
     let trials = sentences.into_iter().map(|(name, proof)| {
         let world = world.clone();
         Trial::test(name, move || {
-            proof(&world).map_err(|error| {
+            let start = Instant::now();
+            let proved = proof(&world);
+            // Behind the sentence, before how it ended: a run of all is long, and its time is looked for here.
+            print!("{:.0} s ... ", start.elapsed().as_secs_f64());
+            proved.map_err(|error| {
                 // At once: a run of all sentences takes long, and its lab may be looked at meanwhile.
                 eprintln!("{name}: {error:#}");
                 format!("{error:#}").into()

@@ -12,6 +12,7 @@ use safetytwin_crds::names::{UnitName, UnitType};
 
 use super::clean::Cleaner;
 use super::declared::Declared;
+use super::dependencies;
 use super::files::UnitFiles;
 use super::properties::Live;
 use super::runclass::Nature;
@@ -33,6 +34,8 @@ pub struct Facts<'a> {
     pub enablement: Option<&'a str>,
     /// `UnitFilePreset` by the preset files.
     pub preset: &'static str,
+    /// A unit that runs starts it: a socket, timer or path.
+    pub triggered: bool,
     /// Links of its enablement: WantedBy, RequiredBy, UpheldBy.
     pub installed: BTreeMap<String, Vec<String>>,
 }
@@ -62,20 +65,22 @@ impl Facts<'_> {
                 text.last("Service", "BusName").is_some(),
             ),
         };
-        let triggered = self
+        // One that was never loaded does not know it of itself.
+        let known = self
             .live
             .is_some_and(|live| live.dependencies.contains_key("TriggeredBy"));
         Nature {
             oneshot: service && oneshot,
-            triggered: service && (triggered || bus),
+            triggered: service && (self.triggered || known || bus),
             enabled: self.enablement().starts_with("enabled"),
         }
     }
 
     /// The item, in run class `run`; `manager` are the manager's own properties.
     pub fn item(&self, run: RunClass, manager: &Map, accounts: &Accounts, cleaner: &mut Cleaner) -> UnitItem {
-        let mut declared = self.declared(manager, accounts);
-        declared.dependencies.extend(self.installed.clone());
+        let declared = self.declared(manager, accounts);
+        let mut dependencies = dependencies::written(&self.files.text);
+        dependencies.extend(self.installed.clone());
         let item = UnitItem {
             name: self.name.clone(),
             load_state: self.load_state().to_owned(),
@@ -85,7 +90,7 @@ impl Facts<'_> {
             origin: self.files.origin.clone(),
             fragment: self.files.fragment.clone(),
             drop_ins: self.files.drop_ins.clone(),
-            dependencies: declared.dependencies,
+            dependencies,
             limits: declared.limits,
             service: declared.service,
             timer: declared.timer,
@@ -100,10 +105,8 @@ impl Facts<'_> {
         let written = |text| Declared::written(self.name, text, manager, accounts);
         let text = &self.files.text;
         match (self.live, self.loaded_text) {
-            (Some(live), _) if !live.stale => Declared::loaded(live, self.name, text),
-            (Some(live), Some(then)) => {
-                Declared::loaded(live, self.name, then).edited(&written(then), &written(text))
-            }
+            (Some(live), _) if !live.stale => Declared::loaded(live),
+            (Some(live), Some(then)) => Declared::loaded(live).edited(&written(then), &written(text)),
             _ => written(text),
         }
     }
@@ -170,37 +173,38 @@ mod tests {
     }
 
     #[test]
-    fn another_unit_that_orders_itself_around_this_one_changes_nothing_here() {
+    fn the_dependencies_of_an_item_are_what_its_files_name_whatever_systemd_knows() {
         let name: UnitName = "db.service".parse().unwrap();
         let files = files("[Unit]\nAfter=network.target\n[Service]\nExecStart=/bin/db\n");
-        let item = |before: &[&str]| {
-            let live = live(&[
-                ("After", &["network.target", "sysinit.target"]),
-                ("Before", before),
-                ("Requires", &["sysinit.target"]),
-            ]);
+        let item = |live: Option<&Live>| {
             let facts = Facts {
                 name: &name,
-                live: Some(&live),
+                live,
                 files: &files,
                 loaded_text: None,
                 enablement: Some("enabled"),
                 preset: "enabled",
-                installed: BTreeMap::new(),
+                triggered: false,
+                installed: BTreeMap::from([("WantedBy".into(), vec!["multi-user.target".into()])]),
             };
-            facts.item(
-                RunClass::Up,
-                &Map::new(),
-                &Accounts::default(),
-                &mut Cleaner::new(Redactor::default()),
-            )
+            facts
+                .item(
+                    RunClass::Up,
+                    &Map::new(),
+                    &Accounts::default(),
+                    &mut Cleaner::new(Redactor::default()),
+                )
+                .dependencies
         };
-        assert_eq!(
-            item(&["multi-user.target"]),
-            item(&["multi-user.target", "web.service"])
-        );
-        assert_eq!(item(&[]).dependencies["After"], ["network.target"]);
-        assert_eq!(item(&[]).dependencies["Requires"], ["sysinit.target"]);
+        let loaded = live(&[
+            ("After", &["network.target", "sysinit.target"]),
+            ("Before", &["web.service"]),
+            ("Requires", &["sysinit.target", "system.slice"]),
+            ("TriggeredBy", &["db.timer"]),
+        ]);
+        assert_eq!(item(Some(&loaded)), item(None));
+        assert_eq!(item(None)["After"], ["network.target"]);
+        assert_eq!(item(None).keys().collect::<Vec<_>>(), ["After", "WantedBy"]);
     }
 
     #[test]
@@ -221,6 +225,7 @@ mod tests {
                 loaded_text: None,
                 enablement: None,
                 preset: "",
+                triggered: false,
                 installed: BTreeMap::new(),
             };
             let item = facts.item(

@@ -1,4 +1,4 @@
-//! What a unit declares, apart from its files themselves and its states.
+//! What a unit declares, apart from its files themselves, what they name and its states.
 //!
 //! It is known twice: from D-Bus as it is in force, and from the files. Between an edit and the service
 //! manager's reload the two differ; then it is what is in force, with what the edit changed. So an edit
@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use safetytwin_crds::item::unit::{PathWatch, Service, Socket, Timer};
 use safetytwin_crds::names::UnitName;
 
-use super::dependencies::{self, Dependencies};
 use super::properties::Live;
 use super::text::UnitText;
 use super::variant::Map;
@@ -19,8 +18,6 @@ use crate::collect::accounts::Accounts;
 /// The declaration of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declared {
-    /// Dependencies and ordering.
-    pub dependencies: Dependencies,
     /// Limits that differ from systemd's defaults.
     pub limits: BTreeMap<String, String>,
     /// Of a service.
@@ -35,9 +32,8 @@ pub struct Declared {
 
 impl Declared {
     /// As it is in force.
-    pub fn loaded(live: &Live, unit: &UnitName, text: &UnitText) -> Self {
+    pub fn loaded(live: &Live) -> Self {
         Self {
-            dependencies: dependencies::loaded(&live.dependencies, unit, text),
             limits: live.limits.clone(),
             service: live.service.clone(),
             timer: live.timer.clone(),
@@ -49,7 +45,6 @@ impl Declared {
     /// As the files say it. `manager` are the manager's own properties.
     pub fn written(unit: &UnitName, text: &UnitText, manager: &Map, accounts: &Accounts) -> Self {
         Self {
-            dependencies: dependencies::written(text),
             limits: limits::written(text, manager, unit),
             service: service::written(unit, text, accounts),
             timer: triggers::written_timer(unit, text),
@@ -61,7 +56,6 @@ impl Declared {
     /// This one, which is in force, after an edit of the files from `then` to `now`.
     pub fn edited(self, then: &Self, now: &Self) -> Self {
         Self {
-            dependencies: names(self.dependencies, &then.dependencies, &now.dependencies),
             limits: values(self.limits, &then.limits, &now.limits),
             service: match (self.service, &then.service, &now.service) {
                 (Some(own), Some(then), Some(now)) => Some(edited_service(own, then, now)),
@@ -124,23 +118,6 @@ fn values(
     own
 }
 
-fn names(mut own: Dependencies, then: &Dependencies, now: &Dependencies) -> Dependencies {
-    let none = Vec::new();
-    for property in then.keys().chain(now.keys()) {
-        let (then, now) = (
-            then.get(property).unwrap_or(&none),
-            now.get(property).unwrap_or(&none),
-        );
-        let list = own.entry(property.clone()).or_default();
-        list.retain(|name| now.contains(name) || !then.contains(name));
-        list.extend(now.iter().filter(|name| !then.contains(name)).cloned());
-        list.sort();
-        list.dedup();
-    }
-    own.retain(|_, names| !names.is_empty());
-    own
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,16 +130,11 @@ mod tests {
             parsed.add(text);
             Declared::written(&unit, &parsed, &Map::new(), &Accounts::default())
         };
-        let then =
-            declared("[Unit]\nWants=x.service y.service\n[Service]\nExecStart=/bin/a\nTasksMax=5\nNice=1\n");
+        let then = declared("[Service]\nExecStart=/bin/a\nTasksMax=5\nNice=1\n");
         let mut live = then.clone();
-        live.dependencies
-            .insert("Requires".into(), vec!["sysinit.target".into()]);
         live.limits.insert("MemoryMax".into(), "7".into());
-        let now = declared("[Unit]\nWants=y.service z.service\n[Service]\nExecStart=/bin/b\nTasksMax=6\n");
+        let now = declared("[Service]\nExecStart=/bin/b\nTasksMax=6\n");
         let edited = live.edited(&then, &now);
-        assert_eq!(edited.dependencies["Wants"], ["y.service", "z.service"]);
-        assert_eq!(edited.dependencies["Requires"], ["sysinit.target"]);
         let limits: Vec<_> = edited
             .limits
             .iter()

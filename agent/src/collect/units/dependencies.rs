@@ -1,11 +1,10 @@
 //! Dependencies and ordering between units (systemd.unit(5)).
 //!
-//! Those in force are observed: they follow what *other* units say. Declared are those that the unit
-//! itself names, with what systemd adds for its sake, and the links of its own enablement.
+//! Those in force are observed: they follow what *other* units say, and systemd knows them of loaded units only.
+//! Declared are those that the unit's own files name, and the links of its own enablement: the same whether it was
+//! ever loaded or not.
 
 use std::collections::BTreeMap;
-
-use safetytwin_crds::names::{UnitName, UnitType};
 
 use super::text::UnitText;
 use super::variant::{Map, texts};
@@ -47,24 +46,24 @@ const ALL: [&str; 27] = [
     "JoinsNamespaceOf",
 ];
 
-/// Those that a unit file may set, and whether they gain members when *another* unit appears.
-const SETTINGS: [(&str, bool); 16] = [
-    ("Requires", false),
-    ("Requisite", false),
-    ("Wants", false),
-    ("BindsTo", false),
-    ("PartOf", false),
-    ("Upholds", false),
-    ("OnSuccess", false),
-    ("OnFailure", false),
-    ("Conflicts", true),
-    ("After", true),
-    ("Before", true),
-    ("PropagatesReloadTo", true),
-    ("ReloadPropagatedFrom", true),
-    ("PropagatesStopTo", true),
-    ("StopPropagatedFrom", true),
-    ("JoinsNamespaceOf", true),
+/// Those that a unit file may set.
+const SETTINGS: [&str; 16] = [
+    "Requires",
+    "Requisite",
+    "Wants",
+    "BindsTo",
+    "PartOf",
+    "Upholds",
+    "OnSuccess",
+    "OnFailure",
+    "Conflicts",
+    "After",
+    "Before",
+    "PropagatesReloadTo",
+    "ReloadPropagatedFrom",
+    "PropagatesStopTo",
+    "StopPropagatedFrom",
+    "JoinsNamespaceOf",
 ];
 
 /// All that are in force of a loaded unit.
@@ -81,32 +80,10 @@ pub fn in_force(map: &Map) -> Dependencies {
     found
 }
 
-/// What a loaded unit declares: of mutual ones only what its own files name.
-pub fn loaded(in_force: &Dependencies, unit: &UnitName, text: &UnitText) -> Dependencies {
-    let mut own = Dependencies::new();
-    let triggers = [("TriggeredBy", false), ("Triggers", false)];
-    for (property, mutual) in SETTINGS.into_iter().chain(triggers) {
-        let Some(names) = in_force.get(property) else {
-            continue;
-        };
-        let mut names = names.clone();
-        let gains =
-            unit.unit_type() == UnitType::Target && matches!(property, "Wants" | "Requires" | "Upholds");
-        if mutual || gains {
-            let written = text.names("Unit", property);
-            names.retain(|name| written.contains(&name.as_str()));
-        }
-        if !names.is_empty() {
-            own.insert(property.to_owned(), names);
-        }
-    }
-    own
-}
-
 /// What the files of a unit name.
 pub fn written(text: &UnitText) -> Dependencies {
     let mut found = Dependencies::new();
-    for (property, _) in SETTINGS {
+    for property in SETTINGS {
         let names = text.names("Unit", property).into_iter();
         let mut names: Vec<String> = names.map(str::to_owned).collect();
         names.sort();

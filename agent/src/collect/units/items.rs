@@ -54,6 +54,8 @@ pub struct Items {
     told: HashMap<String, (u64, Arc<Dependencies>)>,
     /// Users whose manager runs without a login: theirs are items.
     lingering: BTreeSet<u32>,
+    /// What sockets, timers and paths start.
+    triggered: BTreeSet<String>,
     /// Units that had a file before; none at the first look.
     seen: Option<BTreeSet<String>>,
 }
@@ -69,6 +71,7 @@ impl Items {
             loaded_texts: HashMap::new(),
             told: HashMap::new(),
             lingering: BTreeSet::new(),
+            triggered: BTreeSet::new(),
             seen: None,
         }
     }
@@ -91,6 +94,7 @@ impl Items {
         let lingering = select::lingering_users(root, &accounts);
         let changed = changed.filter(|_| lingering == self.lingering);
         self.lingering.clone_from(&lingering);
+        let before = std::mem::replace(&mut self.triggered, loaded.triggered());
         let around = Around {
             lingering,
             accounts,
@@ -99,7 +103,8 @@ impl Items {
         let mut published = BTreeMap::new();
         let mut held = BTreeSet::new();
         for name in disk.names() {
-            if changed.is_some_and(|changed| !changed.contains(name)) && !self.moves(name) {
+            let other_trigger = before.contains(name) != self.triggered.contains(name);
+            if changed.is_some_and(|changed| !changed.contains(name)) && !other_trigger && !self.moves(name) {
                 published.extend(self.published.remove_entry(name));
                 continue;
             }
@@ -171,6 +176,7 @@ impl Items {
             loaded_text: loaded_text.as_ref(),
             enablement: disk.enablement(name),
             preset: disk.preset(name),
+            triggered: self.triggered.contains(name),
             installed,
         };
         Some(self.item(&facts, loaded.manager(), &around.accounts, around.now))

@@ -70,6 +70,13 @@ impl Loaded {
         self.live.iter().map(|(name, live)| (name, &**live))
     }
 
+    /// What the sockets, timers and paths that run start.
+    pub fn triggered(&self) -> BTreeSet<String> {
+        let running = self.live.values().filter(|live| live.active_state == "active");
+        let named = running.filter_map(|live| live.dependencies.get("Triggers"));
+        named.flatten().cloned().collect()
+    }
+
     /// Units whose properties are still to be read.
     pub fn unread(&self) -> &BTreeSet<String> {
         &self.todo

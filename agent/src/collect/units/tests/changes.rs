@@ -1,8 +1,10 @@
 //! What is asked when something changes, and when nothing does.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use safetytwin_crds::item::RunClass;
+use zbus::Variant;
 
 use super::*;
 
@@ -345,4 +347,20 @@ async fn a_service_installed_in_steps_is_one_change() {
     assert_eq!(new.dependencies["WantedBy"], ["multi-user.target"]);
     assert!(seen.iter().all(|step| step.content == before.content));
     steps.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_running_timer_starts_is_on_demand_before_it_ever_ran() {
+    let mut host = Host::new().await;
+    host.write(&format!("{LIB}/run.service"), &unit("run"));
+    host.write(&format!("{LIB}/run.timer"), "[Timer]\nOnCalendar=daily\n");
+    host.systemd.load("run.timer", "active", 0);
+    let triggers = || HashMap::from([("Triggers", Variant::from(vec!["run.service"]))]);
+    host.systemd.state().odd.insert("run.timer".into(), triggers);
+    let first = host.look(Scope::Audit).await.unwrap();
+    assert_eq!(item(&first, "run.service").unwrap().run, RunClass::OnDemand);
+    assert_eq!(item(&first, "idle.service").unwrap().run, RunClass::Down);
+    host.systemd.signal_states("run.timer", "inactive", 0).await;
+    let without = host.next().await;
+    assert_eq!(item(&without, "run.service").unwrap().run, RunClass::Down);
 }

@@ -76,6 +76,7 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
                 loaded_text: None,
                 enablement: None,
                 preset: "",
+                triggered: false,
                 installed: Default::default(),
             };
             items.push(facts.item(RunClass::Up, &Map::new(), &Accounts::default(), &mut cleaner));
