@@ -25,6 +25,8 @@ DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 LAB := $(DEBUG)/lab
 # The lab that tests share; it ends with them.
 TEST_LAB := safetytwin-test
+# Many tests wait more than they compute.
+TEST_THREADS := $(shell echo $$(($$(nproc) * 2)))
 # Where `make bench` leaves its figures.
 FIGURES := $(CURDIR)/target/figures
 # Flags of `lab bench`: BENCH='--only agent --agent-minutes 3'.
@@ -69,7 +71,7 @@ test: lab $(DEB) ## Everything: unit tests, libvirt, and then the tests on real 
 	$(call stage,prepare the lab,$(LAB) prepare)
 	$(call stage,lint with libvirt,cargo clippy -q --workspace --all-targets --features safetytwin/libvirt -- -D warnings)
 	$(call stage,build with libvirt,$(BUILD) --all-targets --features safetytwin/libvirt)
-	$(call stage,tests,cargo test --workspace --features safetytwin/libvirt || { $(LAB) --name $(TEST_LAB) down; exit 1; })
+	$(call stage,tests,RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --features safetytwin/libvirt || { $(LAB) --name $(TEST_LAB) down; exit 1; })
 	@$(LAB) --name $(TEST_LAB) down
 
 .PHONY: test-long

@@ -173,7 +173,7 @@ fn boot(lab: &Lab) -> Result<()> {
 }
 
 fn domain(acceleration: Acceleration, memory: u32) -> String {
-    let kind = acceleration.domain_type();
+    let (kind, arguments) = (acceleration.domain_type(), acceleration.kernel_arguments());
     // An emulated `rep movsb` goes byte by byte: with these two the kernel copies five times as slowly.
     let without = match acceleration {
         Acceleration::Emulation => {
@@ -190,7 +190,7 @@ fn domain(acceleration: Acceleration, memory: u32) -> String {
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>{DIRECTORY}/vmlinuz</kernel>
     <initrd>{DIRECTORY}/initrd.img</initrd>
-    <cmdline>root=/dev/vda rw console=ttyS0 quiet systemd.hostname={NAME}</cmdline>
+    <cmdline>root=/dev/vda rw {arguments} systemd.hostname={NAME}</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode='maximum'>{without}</cpu>

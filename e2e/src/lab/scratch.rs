@@ -141,7 +141,8 @@ impl Lab {
     }
 
     fn domain_xml(&self, domain: &str, memory_mib: u32) -> String {
-        let kind = self.prepared().acceleration.domain_type();
+        let acceleration = self.prepared().acceleration;
+        let (kind, arguments) = (acceleration.domain_type(), acceleration.kernel_arguments());
         format!(
             "<domain type='{kind}'>
   <name>{domain}</name>
@@ -151,7 +152,7 @@ impl Lab {
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>{POOL_DIRECTORY}/debian-12.vmlinuz</kernel>
     <initrd>{POOL_DIRECTORY}/debian-12.initrd</initrd>
-    <cmdline>root=/dev/vda rw console=ttyS0 quiet</cmdline>
+    <cmdline>root=/dev/vda rw {arguments}</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode='maximum'/>

@@ -28,6 +28,20 @@ impl Acceleration {
         }
     }
 
+    /// What a guest's kernel is told beside where its root is.
+    ///
+    /// Emulated processors share one time-stamp counter, which a kernel that sees two of them does not believe: it would
+    /// ask the HPET for each time of day, in the emulator and under its lock. And an emulated processor has none of what
+    /// mitigations are for, but each retpoline and each change of access to user memory ends a translated block.
+    pub fn kernel_arguments(self) -> &'static str {
+        match self {
+            Self::Kvm => "console=ttyS0 quiet",
+            Self::Emulation => {
+                "console=ttyS0 quiet tsc=reliable mitigations=off clearcpuid=smap,smep no5lvl rcupdate.rcu_expedited=1"
+            }
+        }
+    }
+
     /// One line for people.
     pub fn describe(self) -> &'static str {
         match self {

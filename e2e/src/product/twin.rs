@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use super::{TWINS, repository};
 use crate::lab::Lab;
 use crate::lab::guest::Guest;
+use crate::prepare::acceleration::Acceleration;
 use crate::wait::{self, Look};
 
 /// Name of the twin of `examples/`.
 pub const NAME: &str = "web-01";
 
-/// Applies the class and the twin of `examples/`; only the domain type is the lab's.
+/// Applies the class and the twin of `examples/`; only the domain type and what that asks of the kernel are the lab's.
 ///
 /// # Errors
 /// The API server refuses them.
@@ -25,14 +26,15 @@ pub fn create(lab: &Lab) -> Result<()> {
         &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {TWINS}}}\n"),
     )?;
     let class = std::fs::read_to_string(repository().join("examples/1-class.yaml"))?;
-    let domain_type = match lab.prepared().acceleration.domain_type() {
-        "kvm" => "KVM",
-        _ => "QEMU",
+    let acceleration = lab.prepared().acceleration;
+    let domain_type = match acceleration {
+        Acceleration::Kvm => "KVM",
+        Acceleration::Emulation => "QEMU",
     };
-    lab.kubectl_with(
-        ["apply", "-f", "-"],
-        &class.replace("type: Auto", &format!("type: {domain_type}")),
-    )?;
+    let class = class
+        .replace("type: Auto", &format!("type: {domain_type}"))
+        .replace("console=ttyS0 quiet", acceleration.kernel_arguments());
+    lab.kubectl_with(["apply", "-f", "-"], &class)?;
     let twin = repository().join("examples/2-twin.yaml");
     lab.kubectl(["apply", "-f", &twin.display().to_string()])?;
     Ok(())

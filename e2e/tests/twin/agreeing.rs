@@ -55,7 +55,8 @@ const STARTERS: [(&str, &str); 3] = [
     ),
 ];
 const LIMITS: &str = "[Service]\nTasksMax=50\nMemoryMax=1G\nMemoryLow=1M\nCPUQuota=150%\nCPUWeight=50\nIOWeight=20\n\
-LimitNOFILE=1024:4096\nLimitCORE=0\nNice=5\nOOMScoreAdjust=100\nAllowedCPUs=0-1\nDeviceAllow=/dev/null rw\n\
+LimitNOFILE=1024:4096\nLimitCORE=0\nNice=5\nCPUSchedulingPolicy=batch\nCPUSchedulingResetOnFork=yes\nCPUAffinity=1\n\
+NUMAPolicy=local\nIOSchedulingClass=idle\nIOSchedulingPriority=6\nOOMScoreAdjust=100\nAllowedCPUs=0-1\nDeviceAllow=/dev/null rw\n\
 RuntimeMaxSec=3d\nEnvironment=A=1 \"B=x y\"\nEnvironmentFile=-/etc/agree-none\nPassEnvironment=LANG\n\
 [Unit]\nOnFailure=agree-disabled.service\n";
 

@@ -191,7 +191,7 @@ fn nothing_happens(world: &World, work: impl FnOnce() -> Result<()>) -> Result<(
     };
     let before = version("digitaltwin")?;
     work()?;
-    std::thread::sleep(Duration::from_secs(45));
+    std::thread::sleep(Duration::from_secs(30));
     ensure!(
         twin::operations(&world.lab)? == operations,
         "an operation was made"
@@ -213,7 +213,7 @@ fn an_administrator_causes_nothing(world: &World) -> Result<()> {
 
 fn an_idle_host_causes_nothing(world: &World) -> Result<()> {
     nothing_happens(world, || {
-        std::thread::sleep(Duration::from_secs(135));
+        std::thread::sleep(Duration::from_secs(90));
         Ok(())
     })
 }
@@ -223,7 +223,7 @@ fn a_controller_restarted_between_beats_does_nothing(world: &World) -> Result<()
     let operations = twin::operations(&world.lab)?;
     world.crash_controller()?;
     world.start_controller()?;
-    std::thread::sleep(Duration::from_secs(45));
+    std::thread::sleep(Duration::from_secs(30));
     ensure!(
         twin::operations(&world.lab)? == operations,
         "the restart made an operation"

@@ -1,12 +1,14 @@
 //! What the agent publishes of containers, against what their engine's own `inspect` says.
 
 use anyhow::{Context, Result, ensure};
+use safetytwin_crds::hoststate::Section;
 use safetytwin_crds::section::SectionName;
 use safetytwin_e2e::product::twin;
+use safetytwin_e2e::wait::{self, Look};
 use serde_json::Value;
 
 use crate::Sentence;
-use crate::dump::Dump;
+use crate::dump::{Dump, LIMIT};
 use crate::world::World;
 
 pub const SENTENCES: &[Sentence] = &[
@@ -93,8 +95,9 @@ fn the_agent_says_what_docker_inspect_says(world: &World) -> Result<()> {
     let host = world.lab.host();
     host.run(RUN)?;
     let inspected: Value = serde_json::from_str(&host.run("docker inspect agree --format '{{json .}}'")?)?;
-    let item = item(&containers(world)?, "docker", "agree")?;
+    let item = look_for(world, "docker", "agree").map(|(item, _)| item);
     host.run(REMOVE)?;
+    let item = item?;
     let differing: Vec<String> = SAME
         .iter()
         .map(|(ours, theirs)| (ours, item.pointer(ours), theirs, inspected.pointer(theirs)))
@@ -137,14 +140,13 @@ fn a_pod_is_known_by_its_members(world: &World) -> Result<()> {
     let host = world.lab.host();
     host.write("/etc/systemd/system/podman.service.d/stay.conf", STAY)?;
     host.run(POD)?;
-    let looked = containers(world);
+    let looked = look_for(world, "podman", "agree-member");
     let shared = host.run("podman pod inspect shop --format '{{json .SharedNamespaces}}'");
     host.run(
         "podman pod rm -f shop; systemctl stop podman.service; rm -r /etc/systemd/system/podman.service.d; \
          systemctl daemon-reload",
     )?;
-    let looked = looked?;
-    let item = item(&looked, "podman", "agree-member")?;
+    let (item, looked) = looked?;
     let mut shared: Vec<String> = serde_json::from_str(&shared?)?;
     shared.sort();
     let pod = item
@@ -190,7 +192,7 @@ fn a_users_podman_is_never_started(world: &World) -> Result<()> {
     let stopped = seen(&containers(world)?);
     let started_by_looking = service("is-active")?.success();
     service("start")?;
-    let running = containers(world)?;
+    let running = look_for(world, "podman", "private");
     host.run(
         "loginctl disable-linger alice; loginctl terminate-user alice; \
          for n in $(seq 100); do pgrep -u alice > /dev/null || break; sleep 0.2; done; \
@@ -198,7 +200,7 @@ fn a_users_podman_is_never_started(world: &World) -> Result<()> {
     )?;
     ensure!(!stopped, "a container of an engine that does not run");
     ensure!(!started_by_looking, "a look started the user's podman.service");
-    let item = item(&running, "podman", "private")?;
+    let (item, _) = running?;
     let user = item.pointer("/rootlessUser").context("nobody's")?;
     ensure!(
         user.pointer("/name") == Some(&"alice".into()) && user.pointer("/id") == Some(&1177.into()),
@@ -211,13 +213,19 @@ fn text<'a>(item: &'a Value, pointer: &str) -> &'a str {
     item.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn item(items: &[Value], engine: &str, name: &str) -> Result<Value> {
-    let found = items
-        .iter()
-        .find(|item| text(item, "/engine") == engine && text(item, "/name") == name);
-    found
-        .cloned()
-        .with_context(|| format!("{engine}:{name} is not among {items:?}"))
+/// Looks until this container is published; it, and all of that look. An engine of an emulated host may answer too late
+/// for one look, and the section says so.
+fn look_for(world: &World, engine: &str, name: &str) -> Result<(Value, Vec<Value>)> {
+    let is_it = |item: &&Value| text(item, "/engine") == engine && text(item, "/name") == name;
+    wait::until(&format!("{engine}'s {name}"), LIMIT, || {
+        let dump = Dump::look(world, "")?;
+        let items: Vec<Value> = dump.items(SectionName::Containers)?;
+        let said = |section: &&Section| section.name == SectionName::Containers;
+        Ok(match items.iter().find(is_it).cloned() {
+            Some(item) => Look::Ready((item, items)),
+            None => Look::NotYet(format!("{:?}", dump.head.spec.sections.iter().find(said))),
+        })
+    })
 }
 
 /// Containers that are published.

@@ -13,7 +13,7 @@ use crate::shown::{get, join, lines, number, units, unix, usec, words};
 type Pair = (String, String, String);
 
 /// What a limit is when nothing sets it, and the properties of which that is so; `Default` is the manager's own.
-const LIMITS: [(&str, &str); 7] = [
+const LIMITS: [(&str, &str); 10] = [
     (
         "Default",
         "CPUAccounting MemoryAccounting TasksAccounting TasksMax \
@@ -31,16 +31,20 @@ const LIMITS: [(&str, &str); 7] = [
     (
         "",
         "AllowedCPUs AllowedMemoryNodes IODeviceWeight IOReadBandwidthMax IOWriteBandwidthMax \
-     IOReadIOPSMax IOWriteIOPSMax DeviceAllow DisableControllers",
+     IOReadIOPSMax IOWriteIOPSMax DeviceAllow DisableControllers CPUAffinity NUMAMask",
     ),
     (
         "0",
-        "MemoryMin DefaultMemoryMin MemoryLow DefaultMemoryLow Nice RuntimeRandomizedExtraUSec",
+        "MemoryMin DefaultMemoryMin MemoryLow DefaultMemoryLow Nice RuntimeRandomizedExtraUSec \
+     CPUSchedulingPolicy CPUSchedulingPriority",
     ),
     ("auto", "DevicePolicy ManagedOOMSwap ManagedOOMMemoryPressure"),
     ("none", "ManagedOOMPreference"),
     // Not told by the manager of systemd 252.
-    ("no", "IOAccounting IPAccounting"),
+    ("no", "IOAccounting IPAccounting CPUSchedulingResetOnFork"),
+    ("n/a", "NUMAPolicy"),
+    ("2", "IOSchedulingClass"),
+    ("4", "IOSchedulingPriority"),
 ];
 
 /// Dependencies and ordering, both directions.

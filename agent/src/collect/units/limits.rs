@@ -4,131 +4,17 @@
 //! A value from D-Bus and the same one from a file are equal texts: a unit's start changes nothing. What
 //! depends on the machine (`MemoryMax=50%`) is as written until systemd has made a number of it.
 
+mod table;
+
 use std::collections::BTreeMap;
 
 use safetytwin_crds::names::{UnitName, UnitType};
 use zbus::{OwnedVariant, Variant};
 
+use self::table::{Form, Row, TABLE, Unset};
 use super::quantity::{self, INFINITY};
 use super::text::{UnitText, is_true};
 use super::variant::{Map, items, rows};
-
-/// How a setting is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// Bytes, to base 1024.
-    Bytes,
-    /// A number.
-    Number,
-    /// A number, or `idle` for 0.
-    Weight,
-    /// A share of a CPU; the property is microseconds per second.
-    Quota,
-    /// Microseconds from a span whose plain numbers are seconds.
-    Seconds,
-    Flag,
-    Word,
-    Words,
-    Cpus,
-    /// `device number`, a list; numbers to base 1000.
-    PerDevice,
-    /// `device span`, a list.
-    PerDeviceTime,
-    /// `device rwm`, a list.
-    Access,
-    /// A share of all, of 32 bits.
-    Share,
-    /// `soft:hard` of the other forms; the properties are the name and the name with `Soft`.
-    BytesLimit,
-    NumberLimit,
-    SecondsLimit,
-    MicrosecondsLimit,
-    NiceLimit,
-}
-
-/// What a property is when nothing sets it.
-#[derive(Clone, Copy, Debug)]
-enum Unset {
-    Is(&'static str),
-    /// The manager's property of the name `Default…`.
-    Managers,
-}
-
-use Unset::{Is, Managers};
-
-/// Property, setting in the file, form, default.
-type Row = (&'static str, &'static str, Form, Unset);
-
-#[rustfmt::skip]
-const TABLE: [Row; 67] = [
-    ("LimitCPU", "LimitCPU", Form::SecondsLimit, Managers),
-    ("LimitFSIZE", "LimitFSIZE", Form::BytesLimit, Managers),
-    ("LimitDATA", "LimitDATA", Form::BytesLimit, Managers),
-    ("LimitSTACK", "LimitSTACK", Form::BytesLimit, Managers),
-    ("LimitCORE", "LimitCORE", Form::BytesLimit, Managers),
-    ("LimitRSS", "LimitRSS", Form::BytesLimit, Managers),
-    ("LimitNOFILE", "LimitNOFILE", Form::NumberLimit, Managers),
-    ("LimitAS", "LimitAS", Form::BytesLimit, Managers),
-    ("LimitNPROC", "LimitNPROC", Form::NumberLimit, Managers),
-    ("LimitMEMLOCK", "LimitMEMLOCK", Form::BytesLimit, Managers),
-    ("LimitLOCKS", "LimitLOCKS", Form::NumberLimit, Managers),
-    ("LimitSIGPENDING", "LimitSIGPENDING", Form::NumberLimit, Managers),
-    ("LimitMSGQUEUE", "LimitMSGQUEUE", Form::BytesLimit, Managers),
-    ("LimitNICE", "LimitNICE", Form::NiceLimit, Managers),
-    ("LimitRTPRIO", "LimitRTPRIO", Form::NumberLimit, Managers),
-    ("LimitRTTIME", "LimitRTTIME", Form::MicrosecondsLimit, Managers),
-    ("CPUAccounting", "CPUAccounting", Form::Flag, Managers),
-    ("CPUWeight", "CPUWeight", Form::Weight, Is(INFINITY)),
-    ("StartupCPUWeight", "StartupCPUWeight", Form::Weight, Is(INFINITY)),
-    ("CPUShares", "CPUShares", Form::Number, Is(INFINITY)),
-    ("StartupCPUShares", "StartupCPUShares", Form::Number, Is(INFINITY)),
-    ("CPUQuotaPerSecUSec", "CPUQuota", Form::Quota, Is(INFINITY)),
-    ("CPUQuotaPeriodUSec", "CPUQuotaPeriodSec", Form::Seconds, Is(INFINITY)),
-    ("AllowedCPUs", "AllowedCPUs", Form::Cpus, Is("")),
-    ("StartupAllowedCPUs", "StartupAllowedCPUs", Form::Cpus, Is("")),
-    ("AllowedMemoryNodes", "AllowedMemoryNodes", Form::Cpus, Is("")),
-    ("StartupAllowedMemoryNodes", "StartupAllowedMemoryNodes", Form::Cpus, Is("")),
-    ("MemoryAccounting", "MemoryAccounting", Form::Flag, Managers),
-    ("MemoryMin", "MemoryMin", Form::Bytes, Is("0")),
-    ("DefaultMemoryMin", "DefaultMemoryMin", Form::Bytes, Is("0")),
-    ("MemoryLow", "MemoryLow", Form::Bytes, Is("0")),
-    ("StartupMemoryLow", "StartupMemoryLow", Form::Bytes, Is("0")),
-    ("DefaultMemoryLow", "DefaultMemoryLow", Form::Bytes, Is("0")),
-    ("DefaultStartupMemoryLow", "DefaultStartupMemoryLow", Form::Bytes, Is("0")),
-    ("MemoryHigh", "MemoryHigh", Form::Bytes, Is(INFINITY)),
-    ("StartupMemoryHigh", "StartupMemoryHigh", Form::Bytes, Is(INFINITY)),
-    ("MemoryMax", "MemoryMax", Form::Bytes, Is(INFINITY)),
-    ("StartupMemoryMax", "StartupMemoryMax", Form::Bytes, Is(INFINITY)),
-    ("MemorySwapMax", "MemorySwapMax", Form::Bytes, Is(INFINITY)),
-    ("StartupMemorySwapMax", "StartupMemorySwapMax", Form::Bytes, Is(INFINITY)),
-    ("MemoryZSwapMax", "MemoryZSwapMax", Form::Bytes, Is(INFINITY)),
-    ("StartupMemoryZSwapMax", "StartupMemoryZSwapMax", Form::Bytes, Is(INFINITY)),
-    ("MemoryZSwapWriteback", "MemoryZSwapWriteback", Form::Flag, Is("yes")),
-    ("MemoryLimit", "MemoryLimit", Form::Bytes, Is(INFINITY)),
-    ("TasksAccounting", "TasksAccounting", Form::Flag, Managers),
-    ("TasksMax", "TasksMax", Form::Number, Managers),
-    ("IOAccounting", "IOAccounting", Form::Flag, Is("no")),
-    ("IOWeight", "IOWeight", Form::Number, Is(INFINITY)),
-    ("StartupIOWeight", "StartupIOWeight", Form::Number, Is(INFINITY)),
-    ("IODeviceWeight", "IODeviceWeight", Form::PerDevice, Is("")),
-    ("IOReadBandwidthMax", "IOReadBandwidthMax", Form::PerDevice, Is("")),
-    ("IOWriteBandwidthMax", "IOWriteBandwidthMax", Form::PerDevice, Is("")),
-    ("IOReadIOPSMax", "IOReadIOPSMax", Form::PerDevice, Is("")),
-    ("IOWriteIOPSMax", "IOWriteIOPSMax", Form::PerDevice, Is("")),
-    ("IODeviceLatencyTargetUSec", "IODeviceLatencyTargetSec", Form::PerDeviceTime, Is("")),
-    ("IPAccounting", "IPAccounting", Form::Flag, Is("no")),
-    ("DevicePolicy", "DevicePolicy", Form::Word, Is("auto")),
-    ("DeviceAllow", "DeviceAllow", Form::Access, Is("")),
-    ("DisableControllers", "DisableControllers", Form::Words, Is("")),
-    ("ManagedOOMSwap", "ManagedOOMSwap", Form::Word, Is("auto")),
-    ("ManagedOOMMemoryPressure", "ManagedOOMMemoryPressure", Form::Word, Is("auto")),
-    ("ManagedOOMMemoryPressureLimit", "ManagedOOMMemoryPressureLimit", Form::Share, Is("0.00%")),
-    ("ManagedOOMPreference", "ManagedOOMPreference", Form::Word, Is("none")),
-    ("Nice", "Nice", Form::Number, Is("0")),
-    ("OOMScoreAdjust", "OOMScoreAdjust", Form::Number, Managers),
-    ("RuntimeMaxUSec", "RuntimeMaxSec", Form::Seconds, Is(INFINITY)),
-    ("RuntimeRandomizedExtraUSec", "RuntimeRandomizedExtraSec", Form::Seconds, Is("0")),
-];
 
 /// Longest value, in bytes.
 const LONGEST: usize = 4096;
@@ -172,7 +58,17 @@ pub fn written(text: &UnitText, manager: &Map, unit: &UnitName) -> BTreeMap<Stri
             }
         }
     }
+    raise_priority(&mut limits);
     limits
+}
+
+/// The least priority of a real-time policy is 1, and systemd takes that where none is set.
+fn raise_priority(limits: &mut BTreeMap<String, String>) {
+    let policy = limits.get("CPUSchedulingPolicy").map(String::as_str);
+    if matches!(policy, Some("1" | "2")) {
+        let priority = limits.entry("CPUSchedulingPriority".to_owned());
+        priority.or_insert_with(|| "1".to_owned());
+    }
 }
 
 /// The section of a unit file that has such settings.
@@ -206,10 +102,12 @@ fn properties((property, _, form, _): Row) -> Vec<String> {
 /// The default as a text; none when the manager does not say it.
 fn default(property: &str, row: Row, manager: &Map, unit_type: UnitType) -> Option<String> {
     match row.3 {
-        Is(value) => Some(value.to_owned()),
+        Unset::Is(value) => Some(value.to_owned()),
         // The manager's default is for what runs processes.
-        Managers if property == "TasksMax" && unit_type == UnitType::Slice => Some(INFINITY.to_owned()),
-        Managers => {
+        Unset::Managers if property == "TasksMax" && unit_type == UnitType::Slice => {
+            Some(INFINITY.to_owned())
+        }
+        Unset::Managers => {
             let value = manager.get(&format!("Default{property}"));
             let older = || matches!(property, "OOMScoreAdjust").then(|| "0".to_owned());
             value.and_then(|value| shown(value, row.2)).or_else(older)
@@ -227,6 +125,10 @@ fn shown(value: &OwnedVariant, form: Form) -> Option<String> {
         }
         (Variant::U64(n), _) => Some(count(*n)),
         (Variant::U32(n), _) => Some(n.to_string()),
+        (Variant::I32(n), Form::Called(words)) => {
+            let word = usize::try_from(*n).ok().and_then(|n| words.get(n));
+            Some((*word.unwrap_or(&"n/a")).to_owned())
+        }
         (Variant::I32(n), _) => Some(n.to_string()),
         (Variant::Bool(flag), _) => Some(yes_or_no(*flag)),
         (Variant::Str(word), _) => Some(word.to_string()),
@@ -271,6 +173,14 @@ fn value(written: &str, form: Form) -> String {
         Form::Share => {
             let share = quantity::permyriad(written);
             return share.map_or(written.to_owned(), |s| format!("{}.{:02}%", s / 100, s % 100));
+        }
+        Form::Named(words) => {
+            let place = words.iter().position(|word| *word == written);
+            return place.map_or_else(|| plain(written), |place| place.to_string());
+        }
+        Form::Called(words) => {
+            let word = written.parse().ok().and_then(|n: usize| words.get(n));
+            return (*word.unwrap_or(&written)).to_owned();
         }
         Form::Word | Form::PerDevice | Form::PerDeviceTime | Form::Access => None,
     };
@@ -345,7 +255,8 @@ mod tests {
         text.add(
             "[Service]\nMemoryMax=1G\nMemoryLow=0\nTasksMax=50\nCPUQuota=150%\nCPUWeight=idle\nLimitNOFILE=1024:65536\n\
              AllowedCPUs=0,2-3 1\nCPUAccounting=on\nIOReadBandwidthMax=/dev/vda 5M\nDeviceAllow=/dev/null\n\
-             Nice=+5\nRuntimeMaxSec=1min 30s\nManagedOOMMemoryPressureLimit=60%\nLimitCORE=infinity\n",
+             Nice=+5\nCPUSchedulingPolicy=rr\nCPUSchedulingResetOnFork=true\nCPUAffinity=1 3\nNUMAPolicy=bind\n\
+             NUMAMask=0\nIOSchedulingClass=idle\nIOSchedulingPriority=4\nRuntimeMaxSec=1min 30s\nManagedOOMMemoryPressureLimit=60%\nLimitCORE=infinity\n",
         );
         let device = vec![("/dev/vda", 5_000_000u64)];
         let access = vec![("/dev/null", "rwm")];
@@ -364,6 +275,14 @@ mod tests {
             ("IOReadBandwidthMax", own(Variant::from(device))),
             ("DeviceAllow", own(Variant::from(access))),
             ("Nice", own(Variant::from(5i32))),
+            ("CPUSchedulingPolicy", own(Variant::from(2i32))),
+            ("CPUSchedulingPriority", own(Variant::from(1i32))),
+            ("CPUSchedulingResetOnFork", own(Variant::from(true))),
+            ("CPUAffinity", own(Variant::from(vec![0b1010u8]))),
+            ("NUMAPolicy", own(Variant::from(2i32))),
+            ("NUMAMask", own(Variant::from(vec![1u8]))),
+            ("IOSchedulingClass", own(Variant::from(3i32))),
+            ("IOSchedulingPriority", own(Variant::from(4i32))),
             ("RuntimeMaxUSec", own(Variant::from(90_000_000u64))),
             (
                 "ManagedOOMMemoryPressureLimit",
