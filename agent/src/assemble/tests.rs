@@ -142,12 +142,12 @@ fn unit(name: &str, drop_in: &str) -> UnitItem {
 
 /// What moves of a unit, with the dependencies that systemd tells of most.
 fn observed(unit: &UnitItem) -> ObservedUnit {
-    let others: Vec<String> = (0..8).map(|n| format!("other-{n}-of-{}", unit.name)).collect();
+    let others = (0..8).map(|n| ("WantedBy", format!("other-{n}-of-{}", unit.name).into()));
     ObservedUnit {
         name: unit.name.to_string(),
         active_state: "active".into(),
         sub_state: "running".into(),
-        dependencies: Arc::new(BTreeMap::from([("WantedBy".to_owned(), others)])),
+        dependencies: others.collect(),
         ..ObservedUnit::default()
     }
 }
@@ -261,8 +261,8 @@ fn a_unit_whose_drop_ins_no_object_takes_is_left_out_by_name_and_the_others_are_
 #[test]
 fn a_single_thing_that_moves_and_fits_into_no_part_is_left_out_and_the_rest_is_there() {
     let mut unit = observed(&unit("a.service", ""));
-    let names = (0..60_000).map(blake3_of).collect();
-    unit.dependencies = Arc::new(BTreeMap::from([("WantedBy".to_owned(), names)]));
+    let names = (0..60_000).map(|n| ("WantedBy", blake3_of(n).into()));
+    unit.dependencies = names.collect();
     let others = (0..9).map(|n| ObservedUnit {
         name: format!("b{n}.service"),
         ..ObservedUnit::default()

@@ -14,6 +14,7 @@ use crate::collect::accounts::Accounts;
 use crate::collect::bus;
 use crate::collect::units::build::Facts;
 use crate::collect::units::clean::Cleaner;
+use crate::collect::units::dependencies::Names;
 use crate::collect::units::files::UnitFiles;
 use crate::collect::units::install::Install;
 use crate::collect::units::properties::Live;
@@ -140,7 +141,7 @@ pub fn properties(bytes: &[u8]) {
         map.insert("WorkingDirectory".into(), directory);
     }
     for name in UNITS {
-        let live = Live::new(name, &map, &map, &Accounts::default());
+        let live = Live::new(name, &map, &map, &Accounts::default(), &mut Names::default());
         if let Ok(name) = name.parse() {
             show(&name, &Arc::new(UnitFiles::none()), Some(&live), None);
         }

@@ -1,9 +1,8 @@
 //! What changes by itself: pids, sub-states, counters. Never part of the root digest.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
+
+use super::InForce;
 
 /// The `observed` section, rewritten at most every 60 s. Of a host on which thousands of things run it is cut into
 /// several: see [`Observed::add`].
@@ -89,14 +88,10 @@ pub struct ObservedUnit {
     /// Present for timers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<ObservedTimer>,
-    /// Dependencies and ordering in force, in both directions (WantedBy, RequiredBy, ConflictedBy …),
-    /// property name to sorted unit names, at most 1024 of each. They follow what other units say.
-    #[serde(default, skip_serializing_if = "is_empty")]
-    pub dependencies: Arc<BTreeMap<String, Vec<String>>>,
-}
-
-fn is_empty(dependencies: &Arc<BTreeMap<String, Vec<String>>>) -> bool {
-    dependencies.is_empty()
+    /// Dependencies and ordering in force, in both directions (WantedBy, RequiredBy, ConflictedBy …), at most
+    /// 1024 names of each. They follow what other units say.
+    #[serde(default, skip_serializing_if = "InForce::is_empty")]
+    pub dependencies: InForce,
 }
 
 /// Runs of a timer; 0 for never.

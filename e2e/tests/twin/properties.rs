@@ -309,8 +309,8 @@ fn moving(unit: &Shown, observed: &ObservedUnit) -> Vec<Pair> {
     if !observed.dependencies.is_empty() {
         pairs.extend(DEPENDENCIES.split_whitespace().map(|property| {
             let theirs: BTreeSet<String> = units(unit, property).collect();
-            let ours = observed.dependencies.get(property).map(join);
-            pair(property, ours.unwrap_or_default(), join(theirs))
+            let ours = join(observed.dependencies.get(property));
+            pair(property, ours, join(theirs))
         }));
     }
     pairs

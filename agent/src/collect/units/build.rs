@@ -68,7 +68,7 @@ impl Facts<'_> {
         // One that was never loaded does not know it of itself.
         let known = self
             .live
-            .is_some_and(|live| live.dependencies.contains_key("TriggeredBy"));
+            .is_some_and(|live| live.dependencies.get("TriggeredBy").next().is_some());
         Nature {
             oneshot: service && oneshot,
             triggered: service && (self.triggered || known || bus),
@@ -159,14 +159,12 @@ mod tests {
     }
 
     fn live(text: &[(&str, &[&str])]) -> Live {
-        let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         Live {
             load_state: "loaded".into(),
             dependencies: text
                 .iter()
-                .map(|(k, v)| ((*k).to_owned(), list(v)))
-                .collect::<BTreeMap<_, _>>()
-                .into(),
+                .flat_map(|(property, names)| names.iter().map(move |name| (property, Arc::from(*name))))
+                .collect(),
             service: Some(Service::default()),
             ..Live::default()
         }

@@ -10,11 +10,14 @@ use crate::redact::Redactor;
 /// Most texts of a kind that are remembered.
 const MOST: usize = 16 * 1024;
 
-/// Cleans items, each text once: at an audit all items are made again, of the same texts.
+/// What texts are without their secrets; none for those that hold none.
+type Cleaned = HashMap<Box<str>, Option<Box<str>>>;
+
+/// Cleans items, each text once: at an audit many items are made again, of the same texts.
 pub struct Cleaner {
     redactor: Redactor,
-    names: HashMap<String, String>,
-    texts: HashMap<String, String>,
+    names: Cleaned,
+    texts: Cleaned,
 }
 
 impl Cleaner {
@@ -22,8 +25,8 @@ impl Cleaner {
     pub fn new(redactor: Redactor) -> Self {
         Self {
             redactor,
-            names: HashMap::new(),
-            texts: HashMap::new(),
+            names: Cleaned::new(),
+            texts: Cleaned::new(),
         }
     }
 
@@ -38,7 +41,8 @@ impl Cleaner {
         let texts = texts.chain(item.mount.iter_mut().flat_map(of_mount));
         let texts = texts.chain(item.timer.iter_mut().flat_map(of_timer));
         for text in texts {
-            replace(&mut self.texts, text, |text| self.redactor.text(text).text);
+            let other = other(&mut self.texts, text, |text| self.redactor.text(text).text);
+            replace(text, other);
         }
         let units = item.timer.iter_mut().map(|timer| &mut timer.unit);
         for unit in units.chain(item.path.iter_mut().map(|path| &mut path.unit)) {
@@ -56,25 +60,36 @@ impl Cleaner {
 
     /// The name of a unit.
     pub fn name(&mut self, name: &mut String) {
-        replace(&mut self.names, name, |text| match text.parse() {
+        let other = self.other_name(name);
+        replace(name, other);
+    }
+
+    /// What the name of a unit is without its secret; none if it holds none.
+    pub fn other_name(&mut self, name: &str) -> Option<&str> {
+        other(&mut self.names, name, |text| match text.parse() {
             Ok(unit) => self.redactor.unit_name(&unit).as_str().to_owned(),
             // What is no name is not in force, but it is told as it is written.
             Err(_) => self.redactor.text(text).text,
-        });
+        })
     }
 }
 
-/// Puts what `clean` makes of a text in its place.
-fn replace(known: &mut HashMap<String, String>, text: &mut String, clean: impl FnOnce(&str) -> String) {
-    if let Some(cleaned) = known.get(text.as_str()) {
-        text.clone_from(cleaned);
-        return;
+fn replace(text: &mut String, other: Option<&str>) {
+    if let Some(other) = other {
+        other.clone_into(text);
     }
-    let cleaned = clean(text);
-    if known.len() >= MOST {
-        known.clear();
+}
+
+/// What `clean` makes of a text, if that is another.
+fn other<'a>(known: &'a mut Cleaned, text: &str, clean: impl FnOnce(&str) -> String) -> Option<&'a str> {
+    if !known.contains_key(text) {
+        if known.len() >= MOST {
+            known.clear();
+        }
+        let cleaned = clean(text);
+        known.insert(text.into(), (cleaned != text).then(|| cleaned.into()));
     }
-    known.insert(std::mem::replace(text, cleaned.clone()), cleaned);
+    known.get(text)?.as_deref()
 }
 
 fn of_service(service: &mut Service) -> impl Iterator<Item = &mut String> {

@@ -4,47 +4,20 @@
 //! Declared are those that the unit's own files name, and the links of its own enablement: the same whether it was
 //! ever loaded or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use safetytwin_crds::item::InForce;
+use safetytwin_crds::item::in_force::PROPERTIES;
 
 use super::text::UnitText;
 use super::variant::{Map, texts};
 
-/// Property to sorted unit names.
+/// What is declared: property to sorted unit names.
 pub type Dependencies = BTreeMap<String, Vec<String>>;
 
 /// Most names of one property that are kept.
 const MOST: usize = 1024;
-
-/// Properties of the unit interface that name units, both directions.
-const ALL: [&str; 27] = [
-    "Requires",
-    "RequiredBy",
-    "Requisite",
-    "RequisiteOf",
-    "Wants",
-    "WantedBy",
-    "BindsTo",
-    "BoundBy",
-    "PartOf",
-    "ConsistsOf",
-    "Upholds",
-    "UpheldBy",
-    "Conflicts",
-    "ConflictedBy",
-    "Before",
-    "After",
-    "OnSuccess",
-    "OnSuccessOf",
-    "OnFailure",
-    "OnFailureOf",
-    "Triggers",
-    "TriggeredBy",
-    "PropagatesReloadTo",
-    "ReloadPropagatedFrom",
-    "PropagatesStopTo",
-    "StopPropagatedFrom",
-    "JoinsNamespaceOf",
-];
 
 /// Those that a unit file may set.
 const SETTINGS: [&str; 16] = [
@@ -66,31 +39,53 @@ const SETTINGS: [&str; 16] = [
     "JoinsNamespaceOf",
 ];
 
+/// Names of units, each of them one allocation: most units name the same few.
+#[derive(Default)]
+pub struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn shared(&mut self, name: String) -> Arc<str> {
+        if let Some(known) = self.0.get(name.as_str()) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.0.insert(Arc::clone(&name));
+        name
+    }
+
+    /// Lets go of those that nothing names any more.
+    pub fn forget_unused(&mut self) {
+        self.0.retain(|name| Arc::strong_count(name) > 1);
+    }
+}
+
 /// All that are in force of a loaded unit.
-pub fn in_force(map: &Map) -> Dependencies {
-    let mut found = Dependencies::new();
-    for property in ALL {
+pub fn in_force(map: &Map, known: &mut Names) -> InForce {
+    let mut found = Vec::new();
+    for property in PROPERTIES {
         let mut names = map.get(property).map(texts).unwrap_or_default();
         names.sort();
         names.truncate(MOST);
-        if !names.is_empty() {
-            found.insert(property.to_owned(), names);
-        }
+        found.extend(names.into_iter().map(|name| (property, known.shared(name))));
     }
-    found
+    found.into_iter().collect()
 }
 
 /// What the files of a unit name.
 pub fn written(text: &UnitText) -> Dependencies {
     let mut found = Dependencies::new();
-    for property in SETTINGS {
-        let names = text.names("Unit", property).into_iter();
-        let mut names: Vec<String> = names.map(str::to_owned).collect();
-        names.sort();
-        names.dedup();
-        if !names.is_empty() {
-            found.insert(property.to_owned(), names);
+    let set = |key: &str| SETTINGS.contains(&key);
+    for a in text.assignments().filter(|a| a.section == "Unit" && set(a.key)) {
+        let names = found.entry(a.key.to_owned()).or_default();
+        match a.value {
+            "" => names.clear(),
+            value => names.extend(value.split_whitespace().map(str::to_owned)),
         }
     }
+    for names in found.values_mut() {
+        names.sort();
+        names.dedup();
+    }
+    found.retain(|_, names| !names.is_empty());
     found
 }

@@ -34,14 +34,13 @@ impl Install {
             // Those may have no other name; the setting is passed over.
             _ => Vec::new(),
         };
-        let also = text
-            .0
-            .iter()
+        let mut also = text
+            .assignments()
             .filter(|a| a.section == "Install" && a.key == "Also");
         Self {
             has_rules: !aliases.is_empty() || !all("WantedBy").is_empty() || !all("RequiredBy").is_empty(),
             // An empty assignment clears no earlier one here.
-            has_also: also.clone().any(|a| !a.value.is_empty()),
+            has_also: also.any(|a| !a.value.is_empty()),
             has_upheld: !all("UpheldBy").is_empty(),
             aliases,
         }

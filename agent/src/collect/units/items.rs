@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use safetytwin_crds::item::observed::ObservedUnit;
-use safetytwin_crds::item::{Observed, RunClass, UnitItem};
+use safetytwin_crds::item::{InForce, Observed, RunClass, UnitItem};
 use safetytwin_crds::names::UnitName;
 use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
 use super::build::Facts;
 use super::clean::Cleaner;
-use super::dependencies::Dependencies;
 use super::inputs::Inputs;
 use super::loaded::Loaded;
 use super::on_disk::OnDisk;
@@ -51,7 +50,7 @@ pub struct Items {
     /// What the files said of each unit when they were loaded last.
     loaded_texts: HashMap<String, Arc<UnitText>>,
     /// What is told of the dependencies in force, by the name on the host, and of which reading that is.
-    told: HashMap<String, (u64, Arc<Dependencies>)>,
+    told: HashMap<String, (u64, InForce)>,
     /// Users whose manager runs without a login: theirs are items.
     lingering: BTreeSet<u32>,
     /// What sockets, timers and paths start.
@@ -297,21 +296,18 @@ impl Items {
 
 /// The dependencies in force as they may leave the host: those that hold no secret are the same allocation.
 fn told(
-    told: &mut HashMap<String, (u64, Arc<Dependencies>)>,
+    told: &mut HashMap<String, (u64, InForce)>,
     cleaner: &mut Cleaner,
     name: &str,
     live: &Live,
-) -> Arc<Dependencies> {
+) -> InForce {
     if let Some((_, same)) = told.get(name).filter(|(reading, _)| *reading == live.reading) {
-        return Arc::clone(same);
+        return same.clone();
     }
-    let mut clean = Dependencies::clone(&live.dependencies);
-    cleaner.dependencies(&mut clean);
-    let clean = match clean == *live.dependencies {
-        true => Arc::clone(&live.dependencies),
-        false => Arc::new(clean),
-    };
-    told.insert(name.to_owned(), (live.reading, Arc::clone(&clean)));
+    let clean = live
+        .dependencies
+        .renamed(|unit| cleaner.other_name(unit).map(Arc::from));
+    told.insert(name.to_owned(), (live.reading, clean.clone()));
     clean
 }
 
@@ -358,16 +354,19 @@ mod tests {
         let secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
         let live = |reading, other: String| Live {
             reading,
-            dependencies: Arc::new(BTreeMap::from([("After".to_owned(), vec![other])])),
+            dependencies: [("After", Arc::from(other))].into_iter().collect(),
             ..Live::default()
         };
         let plain = live(1, "db.service".into());
         let first = told(&mut known, &mut cleaner, "a.service", &plain);
-        assert!(Arc::ptr_eq(&first, &plain.dependencies));
+        assert!(first.is_same(&plain.dependencies));
         let edited = live(2, format!("backup@{secret}.service"));
         let second = told(&mut known, &mut cleaner, "a.service", &edited);
-        assert!(!second["After"][0].contains(secret), "{second:?}");
+        assert!(
+            second.get("After").all(|name| !name.contains(secret)),
+            "{second:?}"
+        );
         let again = told(&mut known, &mut cleaner, "a.service", &edited);
-        assert!(Arc::ptr_eq(&second, &again));
+        assert!(second.is_same(&again));
     }
 }

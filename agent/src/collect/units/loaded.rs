@@ -12,6 +12,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 use zbus::Connection;
 
+use super::dependencies::Names;
 use super::manager;
 use super::on_disk::Changes;
 use super::properties::{Live, States};
@@ -37,6 +38,8 @@ pub struct Loaded {
     readings: u64,
     /// Which reading the manager's own properties are of.
     defaults_reading: u64,
+    /// What they name.
+    names: Names,
     /// Units whose properties are to be read.
     todo: BTreeSet<String>,
     /// An audit began and has not read everything.
@@ -52,6 +55,7 @@ impl Default for Loaded {
             defaults: Map::new(),
             readings: 0,
             defaults_reading: 0,
+            names: Names::default(),
             todo: BTreeSet::new(),
             auditing: false,
             read_for: READ_FOR,
@@ -73,8 +77,8 @@ impl Loaded {
     /// What the sockets, timers and paths that run start.
     pub fn triggered(&self) -> BTreeSet<String> {
         let running = self.live.values().filter(|live| live.active_state == "active");
-        let named = running.filter_map(|live| live.dependencies.get("Triggers"));
-        named.flatten().cloned().collect()
+        let named = running.flat_map(|live| live.dependencies.get("Triggers"));
+        named.map(str::to_owned).collect()
     }
 
     /// Units whose properties are still to be read.
@@ -131,6 +135,7 @@ impl Loaded {
         let rows: BTreeMap<String, Listed> = rows.map(|row| (row.name.clone(), row)).collect();
         self.live.retain(|name, _| rows.contains_key(name));
         self.todo.retain(|name| rows.contains_key(name));
+        self.names.forget_unused();
         let rows: Vec<(bool, Listed)> = rows.into_values().map(|row| (is_item(&row), row)).collect();
         let items = rows
             .iter()
@@ -266,7 +271,7 @@ impl Loaded {
         while let Ok(Some((name, reply))) = timeout_at(until, replies.next()).await {
             match reply {
                 Ok(map) => {
-                    let mut live = Live::new(&name, &map, &self.defaults, accounts);
+                    let mut live = Live::new(&name, &map, &self.defaults, accounts, &mut self.names);
                     self.readings += 1;
                     live.reading = self.readings;
                     self.live.insert(name.clone(), live.into());

@@ -27,7 +27,7 @@ mod arrivals;
 pub(crate) mod build;
 pub(crate) mod clean;
 mod declared;
-mod dependencies;
+pub(crate) mod dependencies;
 mod enablement;
 pub(crate) mod files;
 mod inputs;

@@ -1,13 +1,13 @@
 //! What the agent keeps of a loaded unit's D-Bus properties (org.freedesktop.systemd1(5)).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use safetytwin_crds::item::InForce;
 use safetytwin_crds::item::observed::ObservedTimer;
 use safetytwin_crds::item::unit::{PathWatch, Service, Socket, Timer};
 use safetytwin_crds::names::{UnitName, UnitType};
 
-use super::dependencies::{self, Dependencies};
+use super::dependencies::{self, Names};
 use super::variant::{Map, number, text, truth};
 use super::{limits, service, triggers};
 use crate::collect::accounts::Accounts;
@@ -34,7 +34,7 @@ pub struct Live {
     /// Which reading that was: what is not a state is the same as long as this number is.
     pub reading: u64,
     /// All that are in force, in both directions.
-    pub dependencies: Arc<Dependencies>,
+    pub dependencies: InForce,
     /// Limits that differ from the manager's defaults.
     pub limits: BTreeMap<String, String>,
     /// Services only.
@@ -60,8 +60,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Reads `map`, of the unit `name`; `manager` are the manager's own properties.
-    pub fn new(name: &str, map: &Map, manager: &Map, accounts: &Accounts) -> Self {
+    /// Reads `map`, of the unit `name`; `manager` are the manager's own properties, `names` those of units that are known.
+    pub fn new(name: &str, map: &Map, manager: &Map, accounts: &Accounts, names: &mut Names) -> Self {
         let get = |key| map.get(key).and_then(text).unwrap_or_default();
         let unit_type = name
             .parse()
@@ -71,7 +71,7 @@ impl Live {
             fragment_path: get("FragmentPath"),
             stale: map.get("NeedDaemonReload").is_some_and(truth),
             read: true,
-            dependencies: dependencies::in_force(map).into(),
+            dependencies: dependencies::in_force(map, names),
             limits: limits::loaded(map, manager, unit_type),
             service: service::loaded(map, accounts),
             timer: triggers::timer(map),

@@ -4,46 +4,63 @@
 //! Lines end at `\n`, `\r` and NUL, as in systemd.
 
 /// One `Key=Value` of a section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assignment {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment<'a> {
     /// Section name without brackets; empty before the first.
-    pub section: String,
+    pub section: &'a str,
     /// Key.
-    pub key: String,
+    pub key: &'a str,
     /// Value with continuations joined by a space, trimmed.
-    pub value: String,
+    pub value: &'a str,
 }
 
-/// Assignments in order.
+/// Assignments in order: one a line, below the headings of their sections. A text of each unit stays in memory, and as
+/// lines it takes a third of what it takes in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnitText(pub Vec<Assignment>);
+pub struct UnitText(String);
 
 impl UnitText {
     /// Adds a file's assignments after those that are there, as drop-ins do.
     pub fn add(&mut self, text: &str) {
-        let mut section = String::new();
-        for line in logical_lines(text) {
-            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                name.clone_into(&mut section);
-            } else if let Some((key, value)) = line.split_once('=') {
-                self.0.push(Assignment {
-                    section: section.clone(),
-                    key: key.trim().to_owned(),
-                    value: value.trim().to_owned(),
-                });
-            }
+        if !self.0.is_empty() {
+            // What comes before the first heading of a file is in none of the file before.
+            self.0.push_str("[]\n");
         }
+        for line in logical_lines(text) {
+            if heading(&line).is_some() {
+                self.0.push_str(&line);
+            } else if let Some((key, value)) = line.split_once('=') {
+                self.0.extend([key.trim(), "=", value.trim()]);
+            } else {
+                continue;
+            }
+            self.0.push('\n');
+        }
+        self.0.shrink_to_fit();
+    }
+
+    /// All, in order.
+    pub fn assignments(&self) -> impl Iterator<Item = Assignment<'_>> {
+        let mut section = "";
+        self.0.split_terminator('\n').filter_map(move |line| {
+            if let Some(name) = heading(line) {
+                section = name;
+                return None;
+            }
+            let (key, value) = line.split_once('=')?;
+            Some(Assignment { section, key, value })
+        })
     }
 
     /// Values of a list setting; an empty assignment clears those before it.
     pub fn all(&self, section: &str, key: &str) -> Vec<&str> {
         let mut values = Vec::new();
-        for a in &self.0 {
+        for a in self.assignments() {
             if a.section == section && a.key == key {
                 if a.value.is_empty() {
                     values.clear();
                 } else {
-                    values.push(a.value.as_str());
+                    values.push(a.value);
                 }
             }
         }
@@ -59,12 +76,11 @@ impl UnitText {
     pub fn flag(&self, section: &str, key: &str) -> bool {
         self.last(section, key).is_some_and(is_true)
     }
+}
 
-    /// Unit names in a white-space list setting such as `After=`.
-    pub fn names(&self, section: &str, key: &str) -> Vec<&str> {
-        let values = self.all(section, key);
-        values.into_iter().flat_map(str::split_whitespace).collect()
-    }
+/// The name in a section's heading.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix('[')?.strip_suffix(']')
 }
 
 /// Whether a value is one of systemd's words for true.
@@ -143,13 +159,24 @@ mod tests {
         let mut unit = parse(
             "[Unit]\nAfter=a.service \\\n# no\n  b.service\n[Service]\nExecStart=/bin/a\n;c\nExecStart=\nExecStart=/bin/b x\\\ny\n",
         );
-        assert_eq!(unit.names("Unit", "After"), ["a.service", "b.service"]);
+        assert_eq!(unit.all("Unit", "After"), ["a.service  b.service"]);
         assert_eq!(unit.all("Service", "ExecStart"), ["/bin/b x y"]);
         unit.add("[Service]\nUser=web\n");
         assert_eq!(unit.last("Service", "User"), Some("web"));
         unit.add("[Service]\nUser=\nRemainAfterExit=YES\n");
         assert_eq!(unit.last("Service", "User"), None);
         assert!(unit.flag("Service", "RemainAfterExit"));
+    }
+
+    #[test]
+    fn what_a_drop_in_says_before_its_first_heading_is_in_no_section() {
+        let mut unit = parse("[Service]\nUser=web\n[odd]=1\n");
+        unit.add("User=root\n[Service]\n no assignment\nGroup = a=b\n");
+        assert_eq!(unit.last("Service", "User"), Some("web"));
+        assert_eq!(unit.last("", "User"), Some("root"));
+        assert_eq!(unit.last("Service", "[odd]"), Some("1"));
+        assert_eq!(unit.last("Service", "Group"), Some("a=b"));
+        assert_eq!(unit.assignments().count(), 4);
     }
 
     #[test]

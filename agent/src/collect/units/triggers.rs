@@ -210,11 +210,14 @@ pub fn written_path(unit: &UnitName, text: &UnitText) -> Option<PathWatch> {
 /// Settings that are one list in systemd: an empty one of them clears all before it.
 fn listed<'a>(text: &'a UnitText, section: &str, is_one: impl Fn(&str) -> bool) -> Vec<(&'a str, &'a str)> {
     let mut list = Vec::new();
-    for assignment in text.0.iter().filter(|a| a.section == section && is_one(&a.key)) {
+    for assignment in text
+        .assignments()
+        .filter(|a| a.section == section && is_one(a.key))
+    {
         if assignment.value.is_empty() {
             list.clear();
         } else {
-            list.push((assignment.key.as_str(), assignment.value.as_str()));
+            list.push((assignment.key, assignment.value));
         }
     }
     list

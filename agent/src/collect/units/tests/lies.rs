@@ -134,7 +134,7 @@ async fn of_huge_answers_a_bounded_part_is_kept() {
     assert_eq!(web.dependencies.get("Wants"), None);
     let observed = &collected.observed.units;
     let observed = observed.iter().find(|unit| unit.name == "web.service").unwrap();
-    assert_eq!(observed.dependencies["Wants"].len(), 1024);
+    assert_eq!(observed.dependencies.get("Wants").count(), 1024);
     assert_eq!(web.limits["AllowedCPUs"], "0-8191");
     assert_eq!(web.limits["DisableControllers"].len(), 4096);
     let bytes = serde_json::to_vec(&web).unwrap().len();

@@ -10,6 +10,7 @@ use zbus::{OwnedVariant, Variant};
 use crate::collect::accounts::Accounts;
 use crate::collect::units::build::Facts;
 use crate::collect::units::clean::Cleaner;
+use crate::collect::units::dependencies::Names;
 use crate::collect::units::files::Places;
 use crate::collect::units::listing::Listing;
 use crate::collect::units::packages::Packages;
@@ -68,6 +69,7 @@ pub fn items(fakes: &[Fake], redactor: &Redactor) -> Vec<UnitItem> {
                 &properties(&files.text),
                 &Map::new(),
                 &Accounts::default(),
+                &mut Names::default(),
             );
             let facts = Facts {
                 name: &unit,
