@@ -80,7 +80,7 @@ pub fn prepare() -> Result<Prepared> {
         (Err(go), Err(image)) => return Err(image.context(format!("{go:#}; and"))),
         (built, images) => built.and(images)?,
     };
-    // Alone: a boot that is slow because others compile would pass for one that hangs.
+    // After the builds: a boot that is slow because of them would pass for one that hangs.
     let acceleration = stage("how guests run here", || acceleration::detect(&cache, &twin))?;
     note(acceleration.describe());
     Ok(Prepared {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use safetytwin_crds::twinclass::PointMode;
 use serde_json::{Value, json};
 
@@ -31,9 +31,14 @@ pub fn create(lab: &Lab) -> Result<()> {
         Acceleration::Kvm => "KVM",
         Acceleration::Emulation => "QEMU",
     };
+    let arguments = Acceleration::Kvm.kernel_arguments();
+    ensure!(
+        class.contains(arguments),
+        "examples/1-class.yaml no longer says {arguments:?}"
+    );
     let class = class
         .replace("type: Auto", &format!("type: {domain_type}"))
-        .replace("console=ttyS0 quiet", acceleration.kernel_arguments());
+        .replace(arguments, acceleration.kernel_arguments());
     lab.kubectl_with(["apply", "-f", "-"], &class)?;
     let twin = repository().join("examples/2-twin.yaml");
     lab.kubectl(["apply", "-f", &twin.display().to_string()])?;

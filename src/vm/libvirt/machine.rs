@@ -1,5 +1,7 @@
 //! The domain of a twin, as libvirt's XML (formatdomain).
 
+use safetytwin_crds::twinclass::Vm;
+
 use super::super::VmSpec;
 use super::read::Owner;
 use super::xml::{Element, element};
@@ -47,7 +49,7 @@ pub(super) fn domain(spec: &VmSpec, parts: &Parts) -> Element {
         .child(element("vcpu").text(spec.cpus))
         .child(boot(spec, parts))
         .child(element("features").child(element("acpi")).child(element("apic")))
-        .child(cpu(&spec.vm.cpu, parts.kvm))
+        .child(cpu(&spec.vm, parts.kvm))
         .child(element("clock").attr("offset", "utc"))
         .child(element("on_poweroff").text("destroy"))
         .child(element("on_reboot").text("restart"))
@@ -69,8 +71,13 @@ fn boot(spec: &VmSpec, parts: &Parts) -> Element {
 /// emulated guest copies five times as fast.
 const SLOW_EMULATED: [&str; 2] = ["erms", "fsrm"];
 
-fn cpu(model: &str, kvm: bool) -> Element {
-    let without = SLOW_EMULATED.into_iter().filter(|_| !kvm && model == "maximum");
+fn cpu(vm: &Vm, kvm: bool) -> Element {
+    let model = vm.cpu.as_str();
+    // A PC; other machines have none of these.
+    let x86 = vm.machine.contains("q35") || vm.machine.contains("i440fx") || vm.machine == "pc";
+    let without = SLOW_EMULATED
+        .into_iter()
+        .filter(|_| !kvm && x86 && model == "maximum");
     match model {
         "maximum" | "host-model" | "host-passthrough" => element("cpu")
             .attr("mode", model)
@@ -136,8 +143,6 @@ pub(super) fn mac(uuid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use safetytwin_crds::twinclass::Vm;
-
     use super::super::super::VmOrigin;
     use super::super::read;
     use super::*;
@@ -199,17 +204,25 @@ mod tests {
 
     #[test]
     fn an_emulated_guest_of_no_named_model_has_no_slow_copies_and_any_other_has_what_it_asks_for() {
-        let slow = |kvm, model: &str| {
+        let disabled = |kvm, model: &str, machine: &str| {
             let mut spec = spec();
-            spec.vm.cpu = model.to_owned();
+            (spec.vm.cpu, spec.vm.machine) = (model.to_owned(), machine.to_owned());
             let xml = domain(&spec, &Parts { kvm, ..parts() }).to_string();
-            SLOW_EMULATED
-                .iter()
-                .all(|name| xml.contains(&format!("<feature policy=\"disable\" name=\"{name}\"/>")))
+            let features = xml.split("<feature policy=\"disable\" name=\"").skip(1);
+            features
+                .map(|rest| rest.split('"').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
-        assert!(slow(false, "maximum"));
-        for (kvm, model) in [(true, "maximum"), (false, "Nehalem"), (false, "host-model")] {
-            assert!(!slow(kvm, model), "{kvm} {model}");
+        for machine in ["q35", "pc-q35-8.2", "pc", "pc-i440fx-8.2"] {
+            assert_eq!(disabled(false, "maximum", machine), SLOW_EMULATED);
+        }
+        for (kvm, model, machine) in [
+            (true, "maximum", "q35"),
+            (false, "Nehalem", "q35"),
+            (false, "host-model", "q35"),
+            (false, "maximum", "virt"),
+        ] {
+            assert_eq!(disabled(kvm, model, machine), [""; 0], "{kvm} {model} {machine}");
         }
     }
 

@@ -65,13 +65,9 @@ impl Facts<'_> {
                 text.last("Service", "BusName").is_some(),
             ),
         };
-        // One that was never loaded does not know it of itself.
-        let known = self
-            .live
-            .is_some_and(|live| live.dependencies.get("TriggeredBy").next().is_some());
         Nature {
             oneshot: service && oneshot,
-            triggered: service && (self.triggered || known || bus),
+            triggered: service && (self.triggered || bus),
             enabled: self.enablement().starts_with("enabled"),
         }
     }

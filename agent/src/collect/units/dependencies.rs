@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use safetytwin_crds::item::InForce;
 use safetytwin_crds::item::in_force::PROPERTIES;
+use safetytwin_crds::names::UnitName;
 
 use super::text::UnitText;
 use super::variant::{Map, texts};
@@ -76,11 +77,13 @@ pub fn written(text: &UnitText) -> Dependencies {
     let mut found = Dependencies::new();
     let set = |key: &str| SETTINGS.contains(&key);
     for a in text.assignments().filter(|a| a.section == "Unit" && set(a.key)) {
-        let names = found.entry(a.key.to_owned()).or_default();
-        match a.value {
-            "" => names.clear(),
-            value => names.extend(value.split_whitespace().map(str::to_owned)),
-        }
+        // An empty assignment clears nothing here, as systemd.unit(5) says.
+        let words = a
+            .value
+            .split_whitespace()
+            .map(|word| word.trim_matches(['"', '\'']));
+        let names = words.filter(|word| is_name(word)).map(str::to_owned);
+        found.entry(a.key.to_owned()).or_default().extend(names);
     }
     for names in found.values_mut() {
         names.sort();
@@ -88,4 +91,32 @@ pub fn written(text: &UnitText) -> Dependencies {
     }
     found.retain(|_, names| !names.is_empty());
     found
+}
+
+/// Whether a word may name a unit, perhaps with specifiers; systemd passes over all others.
+fn is_name(word: &str) -> bool {
+    word.replace('%', "_").parse::<UnitName>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_names_that_nothing_clears() {
+        let mut text = UnitText::default();
+        text.add(
+            "[Unit]\nAfter=b.service \"a.service\" nonsense\nRequires=a.service\nDescription=x.service\n",
+        );
+        text.add("[Unit]\nRequires=\nAfter=--password hunter2 w@%i.service b.service\n[Service]\nWants=c.service\n");
+        let expected = [
+            ("After", vec!["a.service", "b.service", "w@%i.service"]),
+            ("Requires", vec!["a.service"]),
+        ];
+        let expected = expected.map(|(property, names)| {
+            let names = names.into_iter().map(str::to_owned).collect();
+            (property.to_owned(), names)
+        });
+        assert_eq!(written(&text), Dependencies::from(expected));
+    }
 }

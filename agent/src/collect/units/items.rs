@@ -219,10 +219,7 @@ impl Items {
                 && before.item.fragment == facts.files.fragment
                 && before.item.drop_ins == facts.files.drop_ins
         });
-        let run = match kept {
-            Some(kept) if kept.item.run == RunClass::OnDemand => RunClass::OnDemand,
-            _ => runclass::class(active, facts.nature(), run_before),
-        };
+        let run = runclass::class(active, facts.nature(), run_before);
         let run = self.debounce.settle(name, run, run_before, now);
         let (live, of) = match kept {
             Some(_) => (true, None),

@@ -4,6 +4,7 @@
 //! A value from D-Bus and the same one from a file are equal texts: a unit's start changes nothing. What
 //! depends on the machine (`MemoryMax=50%`) is as written until systemd has made a number of it.
 
+mod scheduling;
 mod table;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub fn loaded(map: &Map, manager: &Map, unit_type: UnitType) -> BTreeMap<String,
             }
         }
     }
+    scheduling::without_class_none(&mut limits);
     limits
 }
 
@@ -41,6 +43,9 @@ pub fn written(text: &UnitText, manager: &Map, unit: &UnitName) -> BTreeMap<Stri
         return limits;
     };
     for row in TABLE {
+        if row.2 == Form::Ordered {
+            continue;
+        }
         let values = text.all(section, row.1);
         let Some(last) = values.last() else { continue };
         let read: Vec<String> = match row.2 {
@@ -58,17 +63,8 @@ pub fn written(text: &UnitText, manager: &Map, unit: &UnitName) -> BTreeMap<Stri
             }
         }
     }
-    raise_priority(&mut limits);
+    scheduling::written(text, section, &mut limits);
     limits
-}
-
-/// The least priority of a real-time policy is 1, and systemd takes that where none is set.
-fn raise_priority(limits: &mut BTreeMap<String, String>) {
-    let policy = limits.get("CPUSchedulingPolicy").map(String::as_str);
-    if matches!(policy, Some("1" | "2")) {
-        let priority = limits.entry("CPUSchedulingPriority".to_owned());
-        priority.or_insert_with(|| "1".to_owned());
-    }
 }
 
 /// The section of a unit file that has such settings.
@@ -174,15 +170,11 @@ fn value(written: &str, form: Form) -> String {
             let share = quantity::permyriad(written);
             return share.map_or(written.to_owned(), |s| format!("{}.{:02}%", s / 100, s % 100));
         }
-        Form::Named(words) => {
-            let place = words.iter().position(|word| *word == written);
-            return place.map_or_else(|| plain(written), |place| place.to_string());
-        }
         Form::Called(words) => {
             let word = written.parse().ok().and_then(|n: usize| words.get(n));
             return (*word.unwrap_or(&written)).to_owned();
         }
-        Form::Word | Form::PerDevice | Form::PerDeviceTime | Form::Access => None,
+        Form::Word | Form::Ordered | Form::PerDevice | Form::PerDeviceTime | Form::Access => None,
     };
     number.map_or_else(|| written.to_owned(), count)
 }

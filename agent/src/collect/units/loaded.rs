@@ -267,7 +267,11 @@ impl Loaded {
     /// The connection is lost or systemd does not answer; what was read until then is kept.
     pub async fn read(&mut self, connection: &Connection, accounts: &Accounts) -> Result<(), CollectError> {
         let until = Instant::now() + self.read_for;
-        let mut replies = std::pin::pin!(manager::properties(connection, self.todo.clone()));
+        // What starts others first: what these are depends on it.
+        let (mut first, rest): (Vec<String>, Vec<String>) =
+            self.todo.iter().cloned().partition(|name| starts_others(name));
+        first.extend(rest);
+        let mut replies = std::pin::pin!(manager::properties(connection, first));
         while let Ok(Some((name, reply))) = timeout_at(until, replies.next()).await {
             match reply {
                 Ok(map) => {
@@ -291,4 +295,10 @@ impl Loaded {
         self.auditing &= !self.todo.is_empty();
         Ok(())
     }
+}
+
+fn starts_others(unit: &str) -> bool {
+    [".timer", ".socket", ".path"]
+        .iter()
+        .any(|suffix| unit.ends_with(suffix))
 }

@@ -1,7 +1,5 @@
 //! Calls of systemd's manager object (org.freedesktop.systemd1(5)), typed. None loads a unit.
 
-use std::collections::BTreeSet;
-
 use futures::{Stream, StreamExt};
 use zbus::Connection;
 
@@ -20,10 +18,10 @@ pub async fn defaults(connection: &Connection) -> Result<Map, CollectError> {
     Ok(map)
 }
 
-/// Properties of units that are loaded, in the order of the replies.
+/// Properties of units that are loaded, asked for in this order, in the order of the replies.
 pub fn properties(
     connection: &Connection,
-    units: BTreeSet<String>,
+    units: Vec<String>,
 ) -> impl Stream<Item = (String, Result<Map, CollectError>)> + Send + '_ {
     let reads = units.into_iter().map(move |name| async move {
         // An empty interface asks for the properties of all interfaces, as systemctl does.

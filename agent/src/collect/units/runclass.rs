@@ -1,4 +1,5 @@
-//! Run state as a class, and the 2 s in which a unit may be down without being Down.
+//! Run state as a class, and the 2 s in which a unit may be down without being Down, and its trigger without it being
+//! another's.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use safetytwin_crds::item::RunClass;
 use tokio::time::Instant;
 
-/// How long a unit must be down before it is Down, so that a restart is no change.
+/// How long a unit must be down before it is Down, so that a restart is no change, of it or of what starts it.
 pub const DOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// What decides on a unit's class, apart from its present state.
@@ -43,7 +44,7 @@ pub fn class(active_state: &str, nature: Nature, before: Option<RunClass>) -> Ru
     }
 }
 
-/// Holds back Down until it has lasted.
+/// Holds back Down until it has lasted, and whatever a unit is that was on demand.
 #[derive(Debug, Default)]
 pub struct Debounce {
     down_since: HashMap<String, Instant>,
@@ -58,16 +59,20 @@ impl Debounce {
         before: Option<RunClass>,
         now: Instant,
     ) -> RunClass {
-        if class != RunClass::Down || before != Some(RunClass::Up) {
-            self.down_since.remove(unit);
-            return class;
-        }
+        let held = match (before, class) {
+            (Some(RunClass::Up), RunClass::Down) => RunClass::Up,
+            (Some(RunClass::OnDemand), RunClass::Up | RunClass::Down) => RunClass::OnDemand,
+            _ => {
+                self.down_since.remove(unit);
+                return class;
+            }
+        };
         let since = *self.down_since.entry(unit.to_owned()).or_insert(now);
         if now.saturating_duration_since(since) >= DOWN_AFTER {
             self.down_since.remove(unit);
-            RunClass::Down
+            class
         } else {
-            RunClass::Up
+            held
         }
     }
 
@@ -133,6 +138,25 @@ mod tests {
             (at(0), at(1999), at(2000)),
             (RunClass::Up, RunClass::Up, RunClass::Down)
         );
+    }
+
+    #[test]
+    fn a_trigger_that_is_gone_for_less_than_two_seconds_changes_nothing() {
+        let mut debounce = Debounce::default();
+        let start = Instant::now();
+        let mut at = |millis, class| {
+            let now = start + Duration::from_millis(millis);
+            debounce.settle("a.service", class, Some(RunClass::OnDemand), now)
+        };
+        for (millis, class, expected) in [
+            (0, RunClass::Down, RunClass::OnDemand),
+            (1000, RunClass::Up, RunClass::OnDemand),
+            (1500, RunClass::OnDemand, RunClass::OnDemand),
+            (2500, RunClass::Down, RunClass::OnDemand),
+            (4500, RunClass::Down, RunClass::Down),
+        ] {
+            assert_eq!(at(millis, class), expected, "{millis} ms");
+        }
     }
 
     #[test]

@@ -22,19 +22,24 @@ pub struct UnitText(String);
 impl UnitText {
     /// Adds a file's assignments after those that are there, as drop-ins do.
     pub fn add(&mut self, text: &str) {
-        if !self.0.is_empty() {
-            // What comes before the first heading of a file is in none of the file before.
-            self.0.push_str("[]\n");
-        }
+        // What comes before the first heading of a file is in no section, not in the last of the file before.
+        let mut section = String::new();
+        let mut current = self
+            .assignments()
+            .last()
+            .map(|a| a.section.to_owned())
+            .unwrap_or_default();
         for line in logical_lines(text) {
-            if heading(&line).is_some() {
-                self.0.push_str(&line);
+            if let Some(name) = heading(&line) {
+                name.clone_into(&mut section);
             } else if let Some((key, value)) = line.split_once('=') {
-                self.0.extend([key.trim(), "=", value.trim()]);
-            } else {
-                continue;
+                // So that texts with the same assignments are equal.
+                if section != current {
+                    self.0.extend(["[", &section, "]\n"]);
+                    current.clone_from(&section);
+                }
+                self.0.extend([key.trim(), "=", value.trim(), "\n"]);
             }
-            self.0.push('\n');
         }
         self.0.shrink_to_fit();
     }
@@ -177,6 +182,9 @@ mod tests {
         assert_eq!(unit.last("Service", "[odd]"), Some("1"));
         assert_eq!(unit.last("Service", "Group"), Some("a=b"));
         assert_eq!(unit.assignments().count(), 4);
+        let before = unit.clone();
+        unit.add("# a comment\n[Unit]\n[Service]\n");
+        assert_eq!(unit, before, "there is nothing in it");
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub enum Form {
     Access,
     /// A share of all, of 32 bits.
     Share,
-    /// The property is a number, the setting one of these words, counted from 0, or that number.
-    Named(&'static [&'static str]),
+    /// A number that another setting changes too: see [`super::scheduling`].
+    Ordered,
     /// One of these words, which the property counts from 0; `n/a` for -1.
     Called(&'static [&'static str]),
     /// `soft:hard` of the other forms; the properties are the name and the name with `Soft`.
@@ -50,9 +50,9 @@ pub enum Unset {
 }
 
 /// Policies of sched(7) by their number.
-const POLICIES: &[&str] = &["other", "fifo", "rr", "batch", "", "idle", "", "ext"];
+pub const POLICIES: &[&str] = &["other", "fifo", "rr", "batch", "", "idle", "", "ext"];
 /// Classes of ioprio_set(2) by their number.
-const IO_CLASSES: &[&str] = &["none", "realtime", "best-effort", "idle"];
+pub const IO_CLASSES: &[&str] = &["none", "realtime", "best-effort", "idle"];
 /// Modes of set_mempolicy(2) by their number.
 const NUMA_POLICIES: &[&str] = &["default", "preferred", "bind", "interleave", "local"];
 
@@ -125,14 +125,14 @@ pub const TABLE: [Row; 75] = [
     ("ManagedOOMMemoryPressureLimit", "ManagedOOMMemoryPressureLimit", Form::Share, Is("0.00%")),
     ("ManagedOOMPreference", "ManagedOOMPreference", Form::Word, Is("none")),
     ("Nice", "Nice", Form::Number, Is("0")),
-    ("CPUSchedulingPolicy", "CPUSchedulingPolicy", Form::Named(POLICIES), Is("0")),
-    ("CPUSchedulingPriority", "CPUSchedulingPriority", Form::Number, Is("0")),
+    ("CPUSchedulingPolicy", "CPUSchedulingPolicy", Form::Ordered, Is("0")),
+    ("CPUSchedulingPriority", "CPUSchedulingPriority", Form::Ordered, Is("0")),
     ("CPUSchedulingResetOnFork", "CPUSchedulingResetOnFork", Form::Flag, Is("no")),
     ("CPUAffinity", "CPUAffinity", Form::Cpus, Is("")),
     ("NUMAPolicy", "NUMAPolicy", Form::Called(NUMA_POLICIES), Is("n/a")),
     ("NUMAMask", "NUMAMask", Form::Cpus, Is("")),
-    ("IOSchedulingClass", "IOSchedulingClass", Form::Named(IO_CLASSES), Is("2")),
-    ("IOSchedulingPriority", "IOSchedulingPriority", Form::Number, Is("4")),
+    ("IOSchedulingClass", "IOSchedulingClass", Form::Ordered, Is("2")),
+    ("IOSchedulingPriority", "IOSchedulingPriority", Form::Ordered, Is("4")),
     ("OOMScoreAdjust", "OOMScoreAdjust", Form::Number, Managers),
     ("RuntimeMaxUSec", "RuntimeMaxSec", Form::Seconds, Is(INFINITY)),
     ("RuntimeRandomizedExtraUSec", "RuntimeRandomizedExtraSec", Form::Seconds, Is("0")),

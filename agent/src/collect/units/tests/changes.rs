@@ -360,7 +360,28 @@ async fn what_a_running_timer_starts_is_on_demand_before_it_ever_ran() {
     let first = host.look(Scope::Audit).await.unwrap();
     assert_eq!(item(&first, "run.service").unwrap().run, RunClass::OnDemand);
     assert_eq!(item(&first, "idle.service").unwrap().run, RunClass::Down);
+    // It runs, ends and is unloaded: nothing of this changes what it is.
+    host.systemd.load("run.service", "active", 30);
+    host.systemd.signal_new("run.service").await;
+    host.systemd.signal_states("run.service", "active", 30).await;
+    assert_eq!(
+        item(&host.next().await, "run.service").unwrap().run,
+        RunClass::OnDemand
+    );
+    host.systemd.state().units.remove("run.service");
+    host.systemd.signal_removed("run.service").await;
+    assert_eq!(
+        item(&host.next().await, "run.service").unwrap().run,
+        RunClass::OnDemand
+    );
+    // Without its timer it is a service that does not run, after the two seconds in which a timer may be restarted.
     host.systemd.signal_states("run.timer", "inactive", 0).await;
-    let without = host.next().await;
-    assert_eq!(item(&without, "run.service").unwrap().run, RunClass::Down);
+    assert_eq!(
+        item(&host.next().await, "run.service").unwrap().run,
+        RunClass::OnDemand
+    );
+    assert_eq!(
+        item(&host.next().await, "run.service").unwrap().run,
+        RunClass::Down
+    );
 }
