@@ -20,22 +20,43 @@ const LENT: RangeInclusive<u16> = 32_768..=60_999;
 /// Inode to `tcp:0.0.0.0:8080`.
 pub type Addresses = HashMap<u64, String>;
 
+/// How many sockets are in use, in files that the kernel has at hand.
+const COUNTS: [&str; 2] = ["sockstat", "sockstat6"];
+/// While as many are in use, the tables are read no more often.
+const COUNTED: Duration = Duration::from_secs(240);
+
 /// Sockets that listen, as they were read last.
 #[derive(Default)]
 pub struct Sockets {
     addresses: Addresses,
-    read: Option<Instant>,
+    /// When anything was last looked at.
+    looked: Option<Instant>,
+    /// When the tables were read, and how many sockets were in use then.
+    tables: Option<(Instant, InUse)>,
 }
 
 impl Sockets {
-    /// Reads the tables, unless that is less than `believed` ago; says whether others listen now. The kernel walks all
-    /// its connections for it. Tables that cannot be read say nothing: what was known stays.
+    /// Reads the tables, unless that is less than `believed` ago; says whether others listen now. The kernel walks the
+    /// places of all connections that it could have for it, so that is not done either while as many sockets are in use;
+    /// where nothing is `believed`, it is. Tables that cannot be read say nothing: what was known stays.
     pub fn look(&mut self, proc: &Path, now: Instant, believed: Duration) -> bool {
-        let fresh = |read: Instant| read == now || now.saturating_duration_since(read) < believed;
-        if self.read.is_some_and(fresh) {
+        let fresh = |looked: Instant| now.saturating_duration_since(looked) < believed;
+        let read_now = self.tables.as_ref().is_some_and(|(read, _)| *read == now);
+        if read_now || self.looked.is_some_and(fresh) {
             return false;
         }
-        self.read = Some(now);
+        self.looked = Some(now);
+        // Before the tables: what is opened meanwhile is seen the next time.
+        let in_use = in_use(proc);
+        if let Some((read, before)) = &self.tables
+            && !believed.is_zero()
+            && now.saturating_duration_since(*read) < COUNTED
+            && !in_use.is_empty()
+            && in_use == *before
+        {
+            return false;
+        }
+        self.tables = Some((now, in_use));
         let Ok(addresses) = listening(proc) else {
             return false;
         };
@@ -49,10 +70,30 @@ impl Sockets {
         &self.addresses
     }
 
-    /// When they were read.
-    pub fn read(&self) -> Option<Instant> {
-        self.read
+    /// When they were looked at.
+    pub fn looked(&self) -> Option<Instant> {
+        self.looked
     }
+}
+
+/// Sockets in use in PID 1's network namespace, by protocol; nothing where that cannot be read.
+type InUse = Vec<(String, u64)>;
+
+fn in_use(proc: &Path) -> InUse {
+    let read = |file| read_plain(&proc.join("1/net").join(file), CHUNK as u64);
+    let text: Vec<u8> = COUNTS
+        .into_iter()
+        .flat_map(|file| read(file).unwrap_or_default())
+        .collect();
+    // `TCP: inuse 5 orphan 0 …`; what follows moves by itself, and is partly that of all namespaces.
+    let count = |line: &str| {
+        let (protocol, rest) = line.split_once(": inuse ")?;
+        Some((
+            protocol.to_owned(),
+            rest.split_ascii_whitespace().next()?.parse().ok()?,
+        ))
+    };
+    String::from_utf8_lossy(&text).lines().filter_map(count).collect()
 }
 
 /// Those in PID 1's network namespace. A UDP socket on a port that the kernel lends is a client's, which waits for an
@@ -222,6 +263,34 @@ mod tests {
         let later = sockets.look(proc.path(), start + 3 * minute, minute);
         assert!(!later, "the same listen");
         assert_eq!(sockets.addresses().len(), 2);
+    }
+
+    #[test]
+    fn while_as_many_sockets_are_in_use_the_tables_are_read_every_four_minutes() {
+        let (proc, start) = (planted(&[53]), Instant::now());
+        let (mut sockets, minute) = (Sockets::default(), Duration::from_secs(60));
+        let count = |udp: u64| {
+            let text =
+                format!("sockets: used {udp}9\nTCP: inuse 1 orphan {udp} tw 2\nUDP: inuse {udp} mem 3\n");
+            std::fs::write(proc.path().join("1/net/sockstat"), text).unwrap();
+        };
+        count(1);
+        assert!(sockets.look(proc.path(), start, minute));
+        write(proc.path(), &[69]);
+        assert!(!sockets.look(proc.path(), start + minute, minute), "as many");
+        assert!(!sockets.look(proc.path(), start + 2 * minute, minute));
+        assert_eq!(sockets.looked(), Some(start + 2 * minute));
+        let now = start + 2 * minute + Duration::from_secs(1);
+        assert!(
+            sockets.look(proc.path(), now, Duration::ZERO),
+            "nothing is believed"
+        );
+        write(proc.path(), &[69, 70]);
+        count(2);
+        assert!(sockets.look(proc.path(), start + 4 * minute, minute), "one more");
+        write(proc.path(), &[69, 71]);
+        assert!(!sockets.look(proc.path(), start + 7 * minute, minute));
+        assert!(sockets.look(proc.path(), start + 8 * minute, minute), "too old");
     }
 
     #[test]

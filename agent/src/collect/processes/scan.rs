@@ -144,7 +144,7 @@ impl Scanner {
             let gap = format!("over its size budget: {left_out} processes were left out");
             scan.collected.gaps.push(gap);
         }
-        let sockets = self.sockets.read().map(|read| read + CHECKED);
+        let sockets = self.sockets.looked().map(|looked| looked + CHECKED);
         let due = self.rows.due().into_iter().chain(sockets).min();
         let rests = !self.is_restless(&all, &scan);
         self.rests_until = rests.then(|| due.unwrap_or(now + CHECKED));
