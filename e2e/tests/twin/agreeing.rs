@@ -58,7 +58,7 @@ const LIMITS: &str = "[Service]\nTasksMax=50\nMemoryMax=1G\nMemoryLow=1M\nCPUQuo
 LimitNOFILE=1024:4096\nLimitCORE=0\nNice=5\nCPUSchedulingPolicy=batch\nCPUSchedulingResetOnFork=yes\nCPUAffinity=1\n\
 NUMAPolicy=local\nIOSchedulingClass=idle\nIOSchedulingPriority=6\nOOMScoreAdjust=100\nAllowedCPUs=0-1\nDeviceAllow=/dev/null rw\n\
 RuntimeMaxSec=3d\nEnvironment=A=1 \"B=x y\"\nEnvironmentFile=-/etc/agree-none\nPassEnvironment=LANG\n\
-[Unit]\nOnFailure=agree-disabled.service\n";
+[Unit]\nOnFailure=agree-disabled.service\nAfter=agree-runtime.service\nAfter=\nAfter=agree-failed.service\n";
 
 const CLEAN: &str =
     "systemctl stop agree-enabled.service agree-watch.path agree-watch.socket agree-watch.timer

@@ -53,6 +53,9 @@ const DEPENDENCIES: &str = "Requires RequiredBy Requisite RequisiteOf Wants Want
      OnFailureOf Triggers TriggeredBy PropagatesReloadTo ReloadPropagatedFrom PropagatesStopTo \
      StopPropagatedFrom JoinsNamespaceOf";
 
+/// What the tests' drop-in orders two units behind, with an assignment between that clears nothing.
+const ORDERED: [&str; 2] = ["agree-failed.service", "agree-runtime.service"];
+
 /// All other properties that are compared.
 const OTHERS: &str = "Id LoadState ActiveState SubState FragmentPath DropInPaths MainPID NeedDaemonReload \
      UnitFileState UnitFilePreset Type RemainAfterExit User Group WorkingDirectory DynamicUser \
@@ -92,10 +95,8 @@ pub fn differing(
     pairs.extend(limits(unit, manager, item));
     pairs.extend(service(unit, item));
     pairs.extend(triggers(unit, item));
-    match observed {
-        Some(observed) => pairs.extend(moving(unit, observed)),
-        None => pairs.extend(named(unit, item)),
-    }
+    pairs.extend(named(unit, item));
+    pairs.extend(observed.into_iter().flat_map(|observed| moving(unit, observed)));
     // The files of a unit that does not run say `%i` and `50%`, of which systemd has made more.
     let runs = observed.is_some();
     pairs.retain(|(_, ours, theirs)| ours != theirs && (runs || !ours.contains('%')));
@@ -324,7 +325,7 @@ fn since_boot(usec: Option<u64>) -> String {
     }
 }
 
-/// What the files of a unit that does not run name must be in force.
+/// What the files of a unit name must be in force.
 fn named(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
     let forward = [
         "Requires",
@@ -338,13 +339,23 @@ fn named(unit: &Shown, item: &UnitItem) -> Vec<Pair> {
     let lists = forward
         .iter()
         .filter_map(|property| Some((property, item.dependencies.get(*property)?)));
-    lists
-        .map(|(property, names)| {
-            let theirs: BTreeSet<String> = units(unit, property).collect();
-            // Of an alias systemd tells the other name.
-            let known = |name: &&String| theirs.contains(*name) || name.starts_with("runlevel");
-            let known = names.iter().filter(known);
-            pair(property, join(names), join(known))
-        })
-        .collect()
+    // What the tests' own drop-in names is missing in neither of its units.
+    let dropped_in = ["agree-enabled.service", "agree-disabled.service"].contains(&item.name.as_str());
+    let ours = item.dependencies.get("After").into_iter().flatten();
+    let ordered =
+        |names: &mut dyn Iterator<Item = String>| join(names.filter(|name| ORDERED.contains(&&**name)));
+    let own = pair(
+        "After, by the drop-in",
+        ordered(&mut ours.cloned()),
+        ordered(&mut units(unit, "After").collect::<BTreeSet<String>>().into_iter()),
+    );
+    let lists = lists.map(|(property, names)| {
+        let theirs: BTreeSet<String> = units(unit, property).collect();
+        // Of an alias systemd tells the other name, and of a name with specifiers what it made of it.
+        let known =
+            |name: &&String| theirs.contains(*name) || name.starts_with("runlevel") || name.contains('%');
+        let known = names.iter().filter(known);
+        pair(property, join(names), join(known))
+    });
+    lists.chain(dropped_in.then_some(own)).collect()
 }

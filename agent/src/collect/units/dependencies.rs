@@ -78,11 +78,8 @@ pub fn written(text: &UnitText) -> Dependencies {
     let set = |key: &str| SETTINGS.contains(&key);
     for a in text.assignments().filter(|a| a.section == "Unit" && set(a.key)) {
         // An empty assignment clears nothing here, as systemd.unit(5) says.
-        let words = a
-            .value
-            .split_whitespace()
-            .map(|word| word.trim_matches(['"', '\'']));
-        let names = words.filter(|word| is_name(word)).map(str::to_owned);
+        let names = a.value.split_whitespace().filter(|word| is_name(word));
+        let names = names.map(str::to_owned);
         found.entry(a.key.to_owned()).or_default().extend(names);
     }
     for names in found.values_mut() {
@@ -93,7 +90,7 @@ pub fn written(text: &UnitText) -> Dependencies {
     found
 }
 
-/// Whether a word may name a unit, perhaps with specifiers; systemd passes over all others.
+/// Whether a word may name a unit, perhaps with specifiers; systemd passes over all others, quoted ones too.
 fn is_name(word: &str) -> bool {
     word.replace('%', "_").parse::<UnitName>().is_ok()
 }
@@ -106,7 +103,7 @@ mod tests {
     fn dependencies_are_names_that_nothing_clears() {
         let mut text = UnitText::default();
         text.add(
-            "[Unit]\nAfter=b.service \"a.service\" nonsense\nRequires=a.service\nDescription=x.service\n",
+            "[Unit]\nAfter=b.service a.service nonsense \"c.service\"\nRequires=a.service\nDescription=x.service\n",
         );
         text.add("[Unit]\nRequires=\nAfter=--password hunter2 w@%i.service b.service\n[Service]\nWants=c.service\n");
         let expected = [
