@@ -26,7 +26,7 @@ LAB := $(DEBUG)/lab
 # The lab that tests share; it ends with them.
 TEST_LAB := safetytwin-test
 # Many tests wait more than they compute.
-TEST_THREADS := $(shell echo $$(($$(nproc) * 2)))
+TEST_THREADS = $(shell echo $$(($$(nproc) * 2)))
 # Where `make bench` leaves its figures.
 FIGURES := $(CURDIR)/target/figures
 # Flags of `lab bench`: BENCH='--only agent --agent-minutes 3'.

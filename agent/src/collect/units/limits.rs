@@ -42,20 +42,19 @@ pub fn written(text: &UnitText, manager: &Map, unit: &UnitName) -> BTreeMap<Stri
     let Some(section) = section(unit.unit_type()) else {
         return limits;
     };
+    let mut scheduling = scheduling::written(text, section);
     for row in TABLE {
-        if row.2 == Form::Ordered {
-            continue;
-        }
         let values = text.all(section, row.1);
-        let Some(last) = values.last() else { continue };
-        let read: Vec<String> = match row.2 {
-            Form::PerDevice | Form::PerDeviceTime | Form::Access => vec![listed(&values, row.2)],
-            Form::Words | Form::Cpus => vec![value(&values.join(" "), row.2)],
-            form if is_pair(form) => {
+        let read: Vec<String> = match (row.2, values.last()) {
+            (Form::Ordered, _) => scheduling.remove(row.0).into_iter().collect(),
+            (_, None) => continue,
+            (Form::PerDevice | Form::PerDeviceTime | Form::Access, _) => vec![listed(&values, row.2)],
+            (Form::Words | Form::Cpus, _) => vec![value(&values.join(" "), row.2)],
+            (form, Some(last)) if is_pair(form) => {
                 let (soft, hard) = last.split_once(':').unwrap_or((last, last));
                 vec![value(hard, form), value(soft, form)]
             }
-            form => vec![value(last, form)],
+            (form, Some(last)) => vec![value(last, form)],
         };
         for (property, value) in properties(row).into_iter().zip(read) {
             if default(&property, row, manager, unit.unit_type()).as_ref() != Some(&value) {
@@ -63,7 +62,6 @@ pub fn written(text: &UnitText, manager: &Map, unit: &UnitName) -> BTreeMap<Stri
             }
         }
     }
-    scheduling::written(text, section, &mut limits);
     limits
 }
 

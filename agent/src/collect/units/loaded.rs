@@ -76,8 +76,10 @@ impl Loaded {
 
     /// What the sockets, timers and paths that run start.
     pub fn triggered(&self) -> BTreeSet<String> {
-        let running = self.live.values().filter(|live| live.active_state == "active");
-        let named = running.flat_map(|live| live.dependencies.get("Triggers"));
+        let running = self
+            .iter()
+            .filter(|(name, live)| starts_others(name) && live.active_state == "active");
+        let named = running.flat_map(|(_, live)| live.dependencies.get("Triggers"));
         named.map(str::to_owned).collect()
     }
 

@@ -1,5 +1,4 @@
-//! Run state as a class, and the 2 s in which a unit may be down without being Down, and its trigger without it being
-//! another's.
+//! Run state as a class, and the 2 s in which a restart, of a unit or of what starts it, is no change.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,8 +6,8 @@ use std::time::Duration;
 use safetytwin_crds::item::RunClass;
 use tokio::time::Instant;
 
-/// How long a unit must be down before it is Down, so that a restart is no change, of it or of what starts it.
-pub const DOWN_AFTER: Duration = Duration::from_secs(2);
+/// How long a unit must be down before it is Down, or without what starts it before it is on demand no more.
+pub const HOLD: Duration = Duration::from_secs(2);
 
 /// What decides on a unit's class, apart from its present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub fn class(active_state: &str, nature: Nature, before: Option<RunClass>) -> Ru
 /// Holds back Down until it has lasted, and whatever a unit is that was on demand.
 #[derive(Debug, Default)]
 pub struct Debounce {
-    down_since: HashMap<String, Instant>,
+    held_since: HashMap<String, Instant>,
 }
 
 impl Debounce {
@@ -63,13 +62,13 @@ impl Debounce {
             (Some(RunClass::Up), RunClass::Down) => RunClass::Up,
             (Some(RunClass::OnDemand), RunClass::Up | RunClass::Down) => RunClass::OnDemand,
             _ => {
-                self.down_since.remove(unit);
+                self.held_since.remove(unit);
                 return class;
             }
         };
-        let since = *self.down_since.entry(unit.to_owned()).or_insert(now);
-        if now.saturating_duration_since(since) >= DOWN_AFTER {
-            self.down_since.remove(unit);
+        let since = *self.held_since.entry(unit.to_owned()).or_insert(now);
+        if now.saturating_duration_since(since) >= HOLD {
+            self.held_since.remove(unit);
             class
         } else {
             held
@@ -78,17 +77,17 @@ impl Debounce {
 
     /// Forgets all but the units that are `still` there.
     pub fn retain(&mut self, still: impl Fn(&str) -> bool) {
-        self.down_since.retain(|unit, _| still(unit));
+        self.held_since.retain(|unit, _| still(unit));
     }
 
-    /// Whether a unit may become Down without news of it.
+    /// Whether a unit may become another class without news of it.
     pub fn waits(&self, unit: &str) -> bool {
-        self.down_since.contains_key(unit)
+        self.held_since.contains_key(unit)
     }
 
-    /// When the earliest unit may become Down.
+    /// When the earliest unit may.
     pub fn due(&self) -> Option<Instant> {
-        self.down_since.values().min().map(|since| *since + DOWN_AFTER)
+        self.held_since.values().min().map(|since| *since + HOLD)
     }
 }
 

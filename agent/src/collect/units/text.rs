@@ -57,19 +57,25 @@ impl UnitText {
         })
     }
 
-    /// Values of a list setting; an empty assignment clears those before it.
-    pub fn all(&self, section: &str, key: &str) -> Vec<&str> {
-        let mut values = Vec::new();
+    /// Keys and values of settings that are one list in systemd: an empty one of them clears all before it.
+    pub fn list(&self, section: &str, is_one: impl Fn(&str) -> bool) -> Vec<(&str, &str)> {
+        let mut list = Vec::new();
         for a in self.assignments() {
-            if a.section == section && a.key == key {
+            if a.section == section && is_one(a.key) {
                 if a.value.is_empty() {
-                    values.clear();
+                    list.clear();
                 } else {
-                    values.push(a.value);
+                    list.push((a.key, a.value));
                 }
             }
         }
-        values
+        list
+    }
+
+    /// Values of a list setting; an empty assignment clears those before it.
+    pub fn all(&self, section: &str, key: &str) -> Vec<&str> {
+        let list = self.list(section, |other| other == key);
+        list.into_iter().map(|(_, value)| value).collect()
     }
 
     /// The last value of a setting, if it is not empty.

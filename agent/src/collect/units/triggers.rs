@@ -132,7 +132,7 @@ pub fn written_timer(unit: &UnitName, text: &UnitText) -> Option<Timer> {
     };
     let of_time = |key: &str| key == "OnCalendar" || property(key).is_some();
     let (mut on_calendar, mut monotonic) = (Vec::new(), Vec::new());
-    for (key, value) in listed(text, "Timer", of_time) {
+    for (key, value) in text.list("Timer", of_time) {
         match (property(key), quantity::time(value, 1_000_000)) {
             (Some(base), Some(usec)) => monotonic.push(MonotonicTimer {
                 base: base.to_owned(),
@@ -171,7 +171,7 @@ pub fn written_socket(unit: &UnitName, text: &UnitText) -> Option<Socket> {
             .find(|(setting, _)| *setting == key)
             .map(|(_, t)| *t)
     };
-    let listen = listed(text, "Socket", |key| type_of(key).is_some()).into_iter();
+    let listen = text.list("Socket", |key| type_of(key).is_some()).into_iter();
     let listen = listen.filter_map(|(key, value)| {
         let type_ = type_of(key)?.to_owned();
         // A port alone is one of all addresses.
@@ -192,7 +192,7 @@ pub fn written_socket(unit: &UnitName, text: &UnitText) -> Option<Socket> {
 /// A path unit as its files say it.
 pub fn written_path(unit: &UnitName, text: &UnitText) -> Option<PathWatch> {
     (unit.unit_type() == UnitType::Path).then_some(())?;
-    let watched = listed(text, "Path", |key| PATHS.contains(&key)).into_iter();
+    let watched = text.list("Path", |key| PATHS.contains(&key)).into_iter();
     let mut paths: Vec<WatchedPath> = watched
         .map(|(key, path)| WatchedPath {
             type_: key.to_owned(),
@@ -205,22 +205,6 @@ pub fn written_path(unit: &UnitName, text: &UnitText) -> Option<PathWatch> {
         paths,
         make_directory: text.flag("Path", "MakeDirectory"),
     })
-}
-
-/// Settings that are one list in systemd: an empty one of them clears all before it.
-fn listed<'a>(text: &'a UnitText, section: &str, is_one: impl Fn(&str) -> bool) -> Vec<(&'a str, &'a str)> {
-    let mut list = Vec::new();
-    for assignment in text
-        .assignments()
-        .filter(|a| a.section == section && is_one(a.key))
-    {
-        if assignment.value.is_empty() {
-            list.clear();
-        } else {
-            list.push((assignment.key, assignment.value));
-        }
-    }
-    list
 }
 
 /// `Unit=`, or the service of the same name.

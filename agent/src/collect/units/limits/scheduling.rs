@@ -6,16 +6,13 @@ use std::collections::BTreeMap;
 use super::table::{IO_CLASSES, POLICIES};
 use crate::collect::units::text::UnitText;
 
-/// The names of the properties, which are those of the settings.
-const CPU: [&str; 2] = ["CPUSchedulingPolicy", "CPUSchedulingPriority"];
-const IO: [&str; 2] = ["IOSchedulingClass", "IOSchedulingPriority"];
 /// Policies with priorities of 1 to 99; others have 0 (sched(7)).
 const REAL_TIME: [usize; 2] = [1, 2];
 /// What systemd gives a service that asks for nothing, or for class 0: best effort, in the middle.
 const BEST_EFFORT: (usize, u8) = (2, 4);
 
-/// Sets those that are not the default.
-pub fn written(text: &UnitText, section: &str, limits: &mut BTreeMap<String, String>) {
+/// All four, by the name of the property, which is that of the setting.
+pub fn written(text: &UnitText, section: &str) -> BTreeMap<&'static str, String> {
     let (mut cpu, mut io) = ((0, 0), BEST_EFFORT);
     for a in text.assignments().filter(|a| a.section == section) {
         match (a.key, a.value) {
@@ -37,26 +34,19 @@ pub fn written(text: &UnitText, section: &str, limits: &mut BTreeMap<String, Str
             io = BEST_EFFORT;
         }
     }
-    let mut set = |[policy, priority]: [&str; 2], (is, level): (usize, u8), default: (usize, u8)| {
-        for (property, value, default) in [
-            (policy, is.to_string(), default.0.to_string()),
-            (priority, level.to_string(), default.1.to_string()),
-        ] {
-            if value != default {
-                limits.insert(property.to_owned(), value);
-            }
-        }
-    };
-    set(CPU, cpu, (0, 0));
-    set(IO, io, BEST_EFFORT);
+    BTreeMap::from([
+        ("CPUSchedulingPolicy", cpu.0.to_string()),
+        ("CPUSchedulingPriority", cpu.1.to_string()),
+        ("IOSchedulingClass", io.0.to_string()),
+        ("IOSchedulingPriority", io.1.to_string()),
+    ])
 }
 
 /// Class 0 is none of its own: which one systemd then tells depends on its version.
 pub fn without_class_none(limits: &mut BTreeMap<String, String>) {
-    let [class, priority] = IO;
-    if limits.get(class).is_some_and(|class| class == "0") {
-        limits.remove(class);
-        limits.remove(priority);
+    if limits.get("IOSchedulingClass").is_some_and(|class| class == "0") {
+        limits.remove("IOSchedulingClass");
+        limits.remove("IOSchedulingPriority");
     }
 }
 
@@ -73,16 +63,21 @@ fn upto(number: &str, most: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::units::variant::Map;
 
     /// Policy, priority, class and priority; empty for the default.
     fn set(text: &str) -> [String; 4] {
         let mut parsed = UnitText::default();
         parsed.add(&format!("[Service]\n{text}\n"));
-        let mut limits = BTreeMap::new();
-        written(&parsed, "Service", &mut limits);
-        let [policy, priority] = CPU;
-        let [class, io_priority] = IO;
-        [policy, priority, class, io_priority].map(|property| limits.remove(property).unwrap_or_default())
+        let unit = "a.service".parse().unwrap();
+        let mut limits = super::super::written(&parsed, &Map::new(), &unit);
+        [
+            "CPUSchedulingPolicy",
+            "CPUSchedulingPriority",
+            "IOSchedulingClass",
+            "IOSchedulingPriority",
+        ]
+        .map(|property| limits.remove(property).unwrap_or_default())
     }
 
     /// As systemd's parser does it, line by line.
