@@ -14,6 +14,10 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 # What the agent is shipped for: it brings its C library, runs on any Linux and takes less memory.
 AGENT_TARGET := $(shell uname -m)-unknown-linux-musl
+# C code of the agent, resident on every host: small, and of zstd without the compressors of levels that are not used
+# (lib/README.md of zstd names these).
+AGENT_CFLAGS := -Os -DZSTD_STRIP_ERROR_STRINGS=1 -DZSTD_NO_INLINE=1 -DHUF_FORCE_DECOMPRESS_X1=1 \
+  -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1 $(foreach strategy,GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA,-DZSTD_EXCLUDE_$(strategy)_BLOCK_COMPRESSOR)
 # Seconds for each target of `make fuzz`. What it finds is kept in fuzz/found, and read first the next time.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
@@ -138,7 +142,7 @@ images: lab ## Container images of agent and controller; PUSH=registry/name also
 
 .PHONY: agent
 agent: cargo musl ## The agent as it is shipped: static, in target/*-musl/release
-	$(call stage,release build of the agent,CC_$(subst -,_,$(AGENT_TARGET))=musl-gcc \
+	$(call stage,release build of the agent,CC_$(subst -,_,$(AGENT_TARGET))=musl-gcc CFLAGS_$(subst -,_,$(AGENT_TARGET))='$(AGENT_CFLAGS)' \
 	  cargo build -q --release --locked -p safetytwin-agent --bins --target $(AGENT_TARGET))
 
 .PHONY: musl

@@ -13,7 +13,7 @@ use crate::collect::processes::helper::Helper;
 use crate::enroll;
 use crate::hostroot::HostRoot;
 use crate::privileges::Place;
-use crate::redact::Redactor;
+use crate::redact::{Allowed, Redactor};
 use crate::settings::{HelperSlot, Level, SelfTest, Settings};
 
 const EXAMPLES: &str = "\
@@ -79,6 +79,15 @@ pub struct Cli {
         required_if_eq("section", "files")
     )]
     pub file: Vec<Pattern>,
+    /// Variables of which the value may be published when a unit file sets it, beside those of a kind that holds no
+    /// secret; `*` at the end stands for any rest; separated by commas or repeated.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "TWIN_AGENT_ENVIRONMENT"
+    )]
+    pub environment: Vec<String>,
     /// Kubeconfig to reach the cluster with [default: KUBECONFIG, else the pod's service account].
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
@@ -164,7 +173,7 @@ impl Cli {
         Ok(Settings {
             host,
             source,
-            redactor: Redactor::of_host(&root),
+            redactor: Redactor::of_host(&root).allowing(Allowed::new(&self.environment)),
             root,
             dbus_socket: below(&self.dbus_socket, "run/dbus/system_bus_socket"),
             docker_socket: below(&self.docker_socket, "run/docker.sock"),

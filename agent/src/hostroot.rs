@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
@@ -63,6 +64,8 @@ pub struct HostRoot {
     root: PathBuf,
     proc: PathBuf,
     sys: PathBuf,
+    /// The root, once it was opened: each read begins there.
+    handle: Arc<OnceLock<OwnedFd>>,
 }
 
 impl HostRoot {
@@ -72,6 +75,7 @@ impl HostRoot {
             root: root.into(),
             proc: proc.into(),
             sys: sys.into(),
+            handle: Arc::default(),
         }
     }
 
@@ -116,8 +120,21 @@ impl HostRoot {
         let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let file = self
             .open_root(path)
-            .and_then(|root| open(&root, relative, OFlags::empty(), flags, Path::new(path)))?;
+            .and_then(|root| open(root, relative, OFlags::empty(), flags, Path::new(path)))?;
         read_regular(file, path.as_ref(), limit)
+    }
+
+    /// A file below the prefix that the kernel makes in one piece, as [`read_record`] reads it.
+    ///
+    /// # Errors
+    /// It cannot be opened or read, or is longer than 16 KiB.
+    pub fn read_record(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let relative = Path::new(path.trim_start_matches('/'));
+        let root = self.open_root(path).map_err(std::io::Error::other)?;
+        let file =
+            open(root, relative, OFlags::NOFOLLOW, flags, Path::new(path)).map_err(std::io::Error::other)?;
+        Ok(record(&file)?)
     }
 
     /// A UTF-8 file of at most 64 KiB without surrounding white space; none when unreadable.
@@ -182,17 +199,21 @@ impl HostRoot {
         let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let root = self.open_root(path).ok()?;
         let relative = Path::new(path.trim_start_matches('/'));
-        let handle = open(&root, relative, OFlags::PATH, flags, Path::new(path)).ok()?;
+        let handle = open(root, relative, OFlags::PATH, flags, Path::new(path)).ok()?;
         let stat = rustix::fs::fstat(&handle).ok()?;
         Some((stat.st_mtime, stat.st_mtime_nsec))
     }
 
-    fn open_root(&self, path: &str) -> Result<OwnedFd, ReadError> {
+    fn open_root(&self, path: &str) -> Result<&OwnedFd, ReadError> {
+        if let Some(handle) = self.handle.get() {
+            return Ok(handle);
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(&self.root, flags, Mode::empty()).map_err(|error| ReadError::Open {
+        let root = rustix::fs::open(&self.root, flags, Mode::empty()).map_err(|error| ReadError::Open {
             path: path.into(),
             source: error.into(),
-        })
+        })?;
+        Ok(self.handle.get_or_init(|| root))
     }
 
     /// A directory, which may be reached through links inside the prefix.
@@ -203,7 +224,7 @@ impl HostRoot {
         };
         let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let root = self.open_root(dir)?;
-        open(&root, relative, OFlags::DIRECTORY, flags, Path::new(dir))
+        open(root, relative, OFlags::DIRECTORY, flags, Path::new(dir))
     }
 }
 
@@ -292,10 +313,13 @@ pub fn read_single(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
 /// It cannot be opened or read, or is longer than 16 KiB.
 pub fn read_record(dir: impl AsFd, path: &Path) -> rustix::io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
+    record(&rustix::fs::openat(dir, path, flags, Mode::empty())?)
+}
+
+fn record(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(RECORD);
     loop {
-        match rustix::io::read(&file, spare_capacity(&mut bytes)) {
+        match rustix::io::read(file, spare_capacity(&mut bytes)) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
             Ok(_) if bytes.len() >= RECORD => return Err(Errno::FBIG),

@@ -11,6 +11,7 @@ pub mod assemble;
 pub mod cli;
 pub mod clock;
 pub mod collect;
+pub mod connection;
 pub mod enroll;
 pub mod head;
 pub mod hostroot;

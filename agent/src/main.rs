@@ -13,11 +13,12 @@ use safetytwin_agent::collect::meter::Meter;
 use safetytwin_agent::collect::processes::helper::{self, Helper};
 use safetytwin_agent::collect::watchdog::Watchdog;
 use safetytwin_agent::collect::{registry, thread};
+use safetytwin_agent::connection::Bearer;
 use safetytwin_agent::enroll::{self, renew};
 use safetytwin_agent::metrics::{self, Counts, Metrics};
 use safetytwin_agent::publish::Publisher;
 use safetytwin_agent::publish::api::{self, ClusterApi};
-use safetytwin_agent::publish::door::{Door, Held};
+use safetytwin_agent::publish::door::Door;
 use safetytwin_agent::settings::{Level, Settings};
 use safetytwin_agent::{once, privileges};
 use safetytwin_crds::hoststate::Source;
@@ -132,13 +133,13 @@ async fn publish(cli: &Cli, settings: Settings) -> anyhow::Result<()> {
     choose_cryptography()?;
     let config = config(cli.kubeconfig.as_deref(), cli.token_file.as_deref()).await?;
     let token_file = config.auth_info.token_file.clone();
-    let (client, brake) = api::client(config.clone()).context("failed to make a client of the cluster")?;
+    let (client, brake) = api::client(&config).context("failed to make a client of the cluster")?;
     let cluster = match (&cli.accounts, settings.source) {
         (Some(accounts), Source::Node) => {
-            let held = Held::default();
-            let own = api::client_holding(config, &brake, &held)
+            let bearer = Bearer::default();
+            let own = api::client_presenting(&config, &brake, &bearer)
                 .context("failed to make a client of the cluster")?;
-            let door = Door::new(client.clone(), accounts, settings.host.clone(), held);
+            let door = Door::new(client.clone(), accounts, settings.host.clone(), bearer);
             ClusterApi::new(own, Some(door))
         }
         _ => ClusterApi::new(client.clone(), None),

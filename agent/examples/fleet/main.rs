@@ -126,7 +126,7 @@ async fn config(file: &Path) -> anyhow::Result<Config> {
 /// One host: its load moves each beat, and now and then one of its units changes.
 async fn run(entry: Entry, mut config: Config, habit: Habit) -> anyhow::Result<()> {
     config.auth_info.token = Some(entry.token.into());
-    let (client, brake) = api::client(config)?;
+    let (client, brake) = api::client(&config)?;
     let proc = PathBuf::from("/proc");
     let settings = Settings {
         host: entry.name.clone(),

@@ -17,11 +17,13 @@ use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use kube::Config;
 use kube::config::KubeConfigOptions;
-use kube::{Client, Config};
 
 pub use files::Places;
 use invitation::Invitation;
+
+use crate::publish::api;
 
 /// An invitation is one cluster with its authority and one token.
 const LONGEST_INVITATION: u64 = 256 * 1024;
@@ -77,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::from_custom_kubeconfig(invitation.config.clone(), &KubeConfigOptions::default())
         .await
         .context("failed to use the invitation")?;
-    let client = Client::try_from(config).context("failed to make a client of the cluster")?;
+    let (client, _) = api::client(&config).context("failed to make a client of the cluster")?;
     let own = renew::request(&client, &invitation.token)
         .await
         .context("failed to get a token of this host's own: is the invitation still valid?")?;

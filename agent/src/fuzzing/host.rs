@@ -190,7 +190,7 @@ fn settings(root: &HostRoot) -> Option<Settings> {
 
 fn sockets(root: &HostRoot) {
     let mut sockets = Sockets::default();
-    sockets.look(root.proc(), Instant::now(), Duration::ZERO);
+    sockets.look(root, Instant::now(), Duration::ZERO);
     let addresses = sockets.addresses();
     let of_all = addresses.keys().map(u64::to_string).collect::<Vec<_>>().join(" ");
     let all = of(of_all.as_bytes(), addresses);

@@ -64,7 +64,7 @@ impl HostRoot {
         let root = self.open_root(path)?;
         let relative = Path::new(path.trim_start_matches('/'));
         let handle = open(
-            &root,
+            root,
             relative,
             OFlags::PATH | OFlags::NOFOLLOW,
             EXACT,
@@ -82,7 +82,7 @@ impl HostRoot {
             }
             _ => Form::Special,
         };
-        let readable = stat.st_mode & 0o004 != 0 && self.may_enter(&root, relative);
+        let readable = stat.st_mode & 0o004 != 0 && self.may_enter(root, relative);
         Ok(Facts {
             form,
             mode: stat.st_mode & 0o7777,
@@ -118,7 +118,7 @@ impl HostRoot {
         }
         let root = self.open_root(path)?;
         let relative = Path::new(path.trim_start_matches('/'));
-        let file = open(&root, relative, OFlags::NOFOLLOW, EXACT, path.as_ref())?;
+        let file = open(root, relative, OFlags::NOFOLLOW, EXACT, path.as_ref())?;
         // It may have been replaced since.
         if !FileType::from_raw_mode(stat(&file, path)?.st_mode).is_file() {
             return Err(ReadError::NotRegular(path.into()));
@@ -150,7 +150,7 @@ impl HostRoot {
             relative => Path::new(relative),
         };
         let handle = open(
-            &self.open_root(dir)?,
+            self.open_root(dir)?,
             relative,
             OFlags::DIRECTORY,
             EXACT,

@@ -17,7 +17,7 @@ impl HostRoot {
     pub fn shows(&self, path: &str) -> bool {
         let nearest = |root: &OwnedFd| self.nearest(root, path);
         self.open_root("/")
-            .is_ok_and(|root| self.is_hosts(&root, nearest(&root)))
+            .is_ok_and(|root| self.is_hosts(root, nearest(root)))
     }
 
     /// Whether a directory in `mount` is the host's own, and not a stand-in above what is mounted.
@@ -68,7 +68,7 @@ impl HostRoot {
         let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let relative = Path::new(path.trim_start_matches('/'));
         let file = open(
-            &self.open_root(path)?,
+            self.open_root(path)?,
             relative,
             OFlags::empty(),
             flags,
@@ -129,7 +129,7 @@ mod tests {
         // A tree in which one directory is a mount, as in a pod.
         let pod = HostRoot::new("/proc/..", "/proc", "/sys");
         let handle = pod.open_root("/").unwrap();
-        let shows = |path| pod.is_beside(&handle, "/proc/x", pod.nearest(&handle, path));
+        let shows = |path| pod.is_beside(handle, "/proc/x", pod.nearest(handle, path));
         assert!(shows("/proc/nowhere") && !shows("/nowhere/at/all"));
     }
 

@@ -175,7 +175,7 @@ pub const SERVICE: &[Privilege] = &[
     always(
         Kind::SystemCalls,
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-        "the system bus and container engines; the API server; the process connector, from Linux 6.6 on",
+        "the system bus and container engines; the API server; sockets that listen, and from Linux 6.6 on the process connector",
     ),
     always(
         Kind::SystemCalls,

@@ -6,8 +6,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::client::ClientBuilder;
-use kube::config::AuthInfo;
 use kube::{Client, Config, Resource, ResourceExt as _};
 use safetytwin_crds::names::AGENT_MANAGER;
 use safetytwin_crds::{HostSection, HostSectionSpec, HostState, HostStateSpec};
@@ -16,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::brake::Brake;
-use super::door::{Door, Held};
+use super::door::Door;
+use crate::connection::{self, Bearer, ConnectionError};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -112,23 +111,21 @@ impl ApiError {
 ///
 /// # Errors
 /// The configuration cannot be used.
-pub fn client(config: Config) -> kube::Result<(Client, Brake)> {
+pub fn client(config: &Config) -> Result<(Client, Brake), ConnectionError> {
     let brake = Brake::default();
-    let client = ClientBuilder::try_from(config)?
-        .with_layer(&brake.layer())
-        .build();
+    let client = client_presenting(config, &brake, &Bearer::of(&config.auth_info)?)?;
     Ok((client, brake))
 }
 
-/// A client that presents what is held and nothing else.
+/// A client that presents this token, whichever the configuration names.
 ///
 /// # Errors
 /// The configuration cannot be used.
-pub fn client_holding(mut config: Config, brake: &Brake, held: &Held) -> kube::Result<Client> {
-    config.auth_info = AuthInfo::default();
-    Ok(ClientBuilder::try_from(config)?
+pub fn client_presenting(config: &Config, brake: &Brake, bearer: &Bearer) -> Result<Client, ConnectionError> {
+    let client = connection::builder(config)?;
+    Ok(client
         .with_layer(&brake.layer())
-        .with_layer(&held.layer())
+        .with_layer(&bearer.layer())
         .build())
 }
 

@@ -5,48 +5,18 @@
 //! token of the node ──▶ HostState is made ──▶ (controller: account, rights) ──▶ token of the account, in memory
 //! ```
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderValue, Request};
 use jiff::SignedDuration;
 use kube::Client;
 use safetytwin_crds::names::HostName;
 use tokio::time::Instant;
-use tower::util::MapRequestLayer;
 
+use crate::connection::Bearer;
 use crate::token::{self, TokenError};
 
 /// How long a token is asked for: an API server that was away for some hours finds the agent still in.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(6);
-
-/// The token that requests present; none yet at first. Cloning shares it.
-#[derive(Clone, Default)]
-pub struct Held(Arc<RwLock<Option<HeaderValue>>>);
-
-impl Held {
-    /// Presents it with each request of a client's service.
-    pub fn layer<B>(&self) -> MapRequestLayer<impl Fn(Request<B>) -> Request<B> + Clone + use<B>> {
-        let held = self.clone();
-        MapRequestLayer::new(move |mut request: Request<B>| {
-            let token = held.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(token) = token.as_ref() {
-                request.headers_mut().insert(AUTHORIZATION, token.clone());
-            }
-            request
-        })
-    }
-
-    fn hold(&self, text: &str) {
-        // A token that was read has characters of base64url and dots only.
-        let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {text}")) else {
-            return;
-        };
-        value.set_sensitive(true);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
-    }
-}
 
 /// The way to a token of the host's account.
 pub struct Door {
@@ -54,18 +24,18 @@ pub struct Door {
     pub client: Client,
     accounts: String,
     host: HostName,
-    held: Held,
+    bearer: Bearer,
     due: Option<Instant>,
 }
 
 impl Door {
     /// For the account of `host` in the namespace `accounts`, by the rights of `client`.
-    pub fn new(client: Client, accounts: &str, host: HostName, held: Held) -> Self {
+    pub fn new(client: Client, accounts: &str, host: HostName, bearer: Bearer) -> Self {
         Self {
             client,
             accounts: accounts.to_owned(),
             host,
-            held,
+            bearer,
             due: None,
         }
     }
@@ -87,7 +57,8 @@ impl Door {
     /// The account is not there yet, or the API server refuses or is not reached.
     pub async fn enter(&mut self) -> Result<(), TokenError> {
         let token = token::request(&self.client, &self.accounts, &self.host, LIFETIME).await?;
-        self.held.hold(token.secret());
+        // A token that was read has characters of base64url and dots only.
+        let _held = self.bearer.hold(token.secret());
         let rest = Duration::try_from(token.rest()).unwrap_or_default();
         self.due = Some(Instant::now() + rest.max(Duration::from_secs(60)));
         Ok(())

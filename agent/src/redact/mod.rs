@@ -3,9 +3,10 @@
 //!
 //! A deny-list cannot find every secret (the best detectors find 88 %), so the rules lean to
 //! redacting, and values that nobody needs are not read at all: process environments, container
-//! environment values. What is kept are ordinary values that services need (`PORT=8080`).
+//! environment values. Values that a unit file gives variables are kept by allow-list (`environment`).
 
 mod argv;
+mod environment;
 mod known;
 mod names;
 mod pem;
@@ -22,6 +23,7 @@ use safetytwin_crds::item::Text;
 use safetytwin_crds::machineid::MachineId;
 use safetytwin_crds::redaction;
 
+pub use self::environment::Allowed;
 pub use self::tally::Tally;
 use crate::hostroot::HostRoot;
 
@@ -33,7 +35,11 @@ const NO_HOST: &str = "safetytwin.com 2026-11 digests of redacted values without
 /// Replaces what looks like a secret. Made once, from the host, and handed to all that publish. The
 /// digests in placeholders are keyed: only who knows the machine id can try guesses on them.
 #[derive(Clone, Debug, Default)]
-pub struct Redactor(Option<MachineId>);
+pub struct Redactor {
+    id: Option<MachineId>,
+    /// Variables whose values the administrator lets go.
+    allowed: Allowed,
+}
 
 /// A text and how many placeholders are in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,17 +61,29 @@ impl Redactor {
                 "no machine id in /etc/machine-id: a redacted value that changes is not seen as a change"
             );
         }
-        Self(id)
+        Self {
+            id,
+            ..Self::default()
+        }
     }
 
     /// Of a host with this machine id.
     pub fn keyed(id: MachineId) -> Self {
-        Self(Some(id))
+        Self {
+            id: Some(id),
+            ..Self::default()
+        }
+    }
+
+    /// That lets the values of these variables go, too.
+    #[must_use]
+    pub fn allowing(self, allowed: Allowed) -> Self {
+        Self { allowed, ..self }
     }
 
     /// What others may know the host by; empty without a machine id.
     pub fn published_id(&self) -> String {
-        self.0.map(|id| id.published()).unwrap_or_default()
+        self.id.map(|id| id.published()).unwrap_or_default()
     }
 
     /// `text` without what looks like a secret. Applied to what it gave, it changes nothing.
@@ -140,7 +158,7 @@ impl Redactor {
 
     /// What stands where `secret` was.
     fn placeholder(&self, secret: &str) -> String {
-        redaction::placeholder(self.0.is_some().then(|| self.short(secret)))
+        redaction::placeholder(self.id.is_some().then(|| self.short(secret)))
     }
 
     fn short(&self, secret: &str) -> [u8; redaction::DIGEST_BYTES] {
@@ -149,13 +167,13 @@ impl Redactor {
     }
 
     fn key(&self) -> [u8; 32] {
-        self.0
+        self.id
             .map_or_else(|| blake3::derive_key(NO_HOST, b""), |id| id.redaction_key())
     }
 
     /// Whether the word is the machine id, which others must not know.
     fn is_machine_id(&self, word: &str) -> bool {
-        word.len() == 32 && self.0.is_some_and(|id| word.eq_ignore_ascii_case(&id.secret()))
+        word.len() == 32 && self.id.is_some_and(|id| word.eq_ignore_ascii_case(&id.secret()))
     }
 
     fn settled(&self, text: &str, pass: fn(&Self, &str) -> Redacted) -> Redacted {

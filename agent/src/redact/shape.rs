@@ -118,7 +118,7 @@ pub fn secret_name(name: &str) -> bool {
 }
 
 /// Lower-case words of a name: split at anything that is no letter or digit, and at `aB`.
-fn split(name: &str) -> Vec<String> {
+pub fn split(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut lower_before = false;

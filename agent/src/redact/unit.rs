@@ -1,12 +1,12 @@
 //! Redacts the text of a unit file or drop-in.
 //!
-//! `Environment=` values are kept unless their name or shape is a secret's: a service without its
-//! `PORT=8080` would not run in the twin. Credentials set in the text are always replaced.
+//! Values of `Environment=` are kept where they are allowed: a service without its `PORT=8080` would not run in the
+//! twin. Credentials set in the text are always replaced.
 
 use safetytwin_crds::redaction;
 
 use super::text::scan as plain;
-use super::{Redacted, Redactor, pem, shape};
+use super::{Redacted, Redactor, environment, pem, shape};
 
 /// One pass over `source`.
 pub(super) fn text(redactor: &Redactor, source: &str) -> Redacted {
@@ -19,8 +19,7 @@ pub(super) fn text(redactor: &Redactor, source: &str) -> Redacted {
     out.count += keys.count;
     for line in logical_lines(&keys.text) {
         let redacted = self::line(redactor, line);
-        out.text.push_str(&redacted.text);
-        out.count += redacted.count;
+        out.add(redacted);
     }
     out
 }
@@ -60,11 +59,10 @@ fn line(redactor: &Redactor, line: &str) -> Redacted {
     if shape::secret_value(name) || shape::secret_name(name) && !name.contains("Credential") {
         return plain(redactor, line);
     }
-    let redacted = plain(redactor, value);
-    Redacted {
-        text: format!("{key}={}", redacted.text),
-        count: redacted.count,
+    if environment::is_directive(name) {
+        return environment::assignments(redactor, value).prefixed(key);
     }
+    plain(redactor, value).prefixed(key)
 }
 
 /// `SetCredential=ID:VALUE` (systemd.exec(5)).
@@ -93,5 +91,11 @@ impl Redacted {
             text: format!("{key}={}", self.text),
             ..self
         }
+    }
+
+    /// Takes on what follows.
+    pub(super) fn add(&mut self, next: Self) {
+        self.text.push_str(&next.text);
+        self.count += next.count;
     }
 }

@@ -3,7 +3,6 @@
 //! A service that does not run has no group.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -11,7 +10,7 @@ use safetytwin_crds::item::observed::UnitUsage;
 use safetytwin_crds::names::printable;
 
 use crate::collect::steady::held;
-use crate::hostroot::{HostRoot, read_record};
+use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
 /// Below the host's root, not in this process's sysfs: a pod sees only its own groups there.
@@ -57,11 +56,7 @@ impl Groups {
         let services = services(root)?;
         let mut before = std::mem::take(&mut self.known);
         for (name, dir) in services {
-            let files = Files {
-                root,
-                dir: &dir,
-                group: root.open_dir(&dir).ok(),
-            };
+            let files = Files { root, dir: &dir };
             let group = files.look(before.remove(&dir), now, || {
                 // As the unit itself is called: an instance may be named by a secret.
                 printable(&redactor.name(&name).text, 256)
@@ -111,15 +106,17 @@ fn is_container(name: &str) -> bool {
 struct Files<'a> {
     root: &'a HostRoot,
     dir: &'a str,
-    group: Option<OwnedFd>,
 }
 
 impl Files<'_> {
     /// Absent without the controller; a service that ends meanwhile has nothing to say.
     fn read(&self, file: &str) -> Option<String> {
-        let bytes = match read_record(self.group.as_ref()?, file.as_ref()) {
+        let path = format!("{}/{file}", self.dir);
+        let bytes = match self.root.read_record(&path) {
             // Hundreds of devices.
-            Err(Errno::FBIG) => self.root.read(&format!("{}/{file}", self.dir), LIMIT).ok()?,
+            Err(error) if error.raw_os_error() == Some(Errno::FBIG.raw_os_error()) => {
+                self.root.read(&path, LIMIT).ok()?
+            }
             result => result.ok()?,
         };
         Some(String::from_utf8_lossy(&bytes).into_owned())

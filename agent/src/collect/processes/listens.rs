@@ -8,12 +8,14 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::hostroot::read_plain;
+use super::sock_diag::SockDiag;
+use crate::hostroot::{HostRoot, read_plain};
 
 /// What is read of a table at a time.
 const CHUNK: usize = 16 * 1024;
-/// `st` of a listening TCP socket, and of an unconnected UDP one.
-const STATES: [(&str, &str); 4] = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
+/// Tables with the `st` of a listening TCP socket, and of an unconnected UDP one.
+const TCP: [(&str, &str); 2] = [("tcp", "0A"), ("tcp6", "0A")];
+const UDP: [(&str, &str); 2] = [("udp", "07"), ("udp6", "07")];
 /// The kernel's own default of `ip_local_port_range` (ip(7)).
 const LENT: RangeInclusive<u16> = 32_768..=60_999;
 
@@ -22,7 +24,7 @@ pub type Addresses = HashMap<u64, String>;
 
 /// How many sockets are in use, in files that the kernel has at hand.
 const COUNTS: [&str; 2] = ["sockstat", "sockstat6"];
-/// While as many are in use, the tables are read no more often.
+/// While as many are in use, the tables of TCP are read no more often.
 const COUNTED: Duration = Duration::from_secs(240);
 
 /// Sockets that listen, as they were read last.
@@ -33,13 +35,15 @@ pub struct Sockets {
     looked: Option<Instant>,
     /// When the tables were read, and how many sockets were in use then.
     tables: Option<(Instant, InUse)>,
+    /// Tells those of TCP, where it can.
+    diag: SockDiag,
 }
 
 impl Sockets {
-    /// Reads the tables, unless that is less than `believed` ago; says whether others listen now. The kernel walks the
-    /// places of all connections that it could have for it, so that is not done either while as many sockets are in use;
+    /// Reads the tables, unless that is less than `believed` ago; says whether others listen now. Where the kernel walks
+    /// the places of all connections that it could have for it, that is not done either while as many sockets are in use;
     /// where nothing is `believed`, it is. Tables that cannot be read say nothing: what was known stays.
-    pub fn look(&mut self, proc: &Path, now: Instant, believed: Duration) -> bool {
+    pub fn look(&mut self, root: &HostRoot, now: Instant, believed: Duration) -> bool {
         let fresh = |looked: Instant| now.saturating_duration_since(looked) < believed;
         let read_now = self.tables.as_ref().is_some_and(|(read, _)| *read == now);
         if read_now || self.looked.is_some_and(fresh) {
@@ -47,7 +51,10 @@ impl Sockets {
         }
         self.looked = Some(now);
         // Before the tables: what is opened meanwhile is seen the next time.
-        let in_use = in_use(proc);
+        let in_use = match self.diag.may_ask(root) {
+            true => InUse::new(),
+            false => in_use(root.proc()),
+        };
         if let Some((read, before)) = &self.tables
             && !believed.is_zero()
             && now.saturating_duration_since(*read) < COUNTED
@@ -57,7 +64,7 @@ impl Sockets {
             return false;
         }
         self.tables = Some((now, in_use));
-        let Ok(addresses) = listening(proc) else {
+        let Ok(addresses) = listening(root, &self.diag) else {
             return false;
         };
         let others = addresses != self.addresses;
@@ -98,11 +105,24 @@ fn in_use(proc: &Path) -> InUse {
 
 /// Those in PID 1's network namespace. A UDP socket on a port that the kernel lends is a client's, which waits for an
 /// answer: resolvers open and close them all the time.
-fn listening(proc: &Path) -> io::Result<Addresses> {
+fn listening(root: &HostRoot, diag: &SockDiag) -> io::Result<Addresses> {
+    let proc = root.proc();
+    let tcp = match diag.listening() {
+        Some(sockets) => sockets,
+        None => rows(proc, TCP)?,
+    };
     let lent = Lent::read(proc);
-    let mut found = HashMap::new();
-    for (table, state) in STATES {
-        let protocol = table.trim_end_matches('6');
+    let mut udp = rows(proc, UDP)?;
+    udp.retain(|(_, address)| !lent.has(address.port()));
+    let named = |protocol: &'static str| move |(inode, address)| (inode, format!("{protocol}:{address}"));
+    let tcp = tcp.into_iter().map(named("tcp"));
+    Ok(tcp.chain(udp.into_iter().map(named("udp"))).collect())
+}
+
+/// The sockets in these tables that are in these states, by inode.
+fn rows(proc: &Path, tables: [(&str, &str); 2]) -> io::Result<Vec<(u64, SocketAddr)>> {
+    let mut found = Vec::new();
+    for (table, state) in tables {
         let file = match File::open(proc.join("1/net").join(table)) {
             Ok(file) => file,
             // A kernel without IPv6.
@@ -113,11 +133,7 @@ fn listening(proc: &Path) -> io::Result<Addresses> {
         let mut lines = BufReader::with_capacity(CHUNK, file);
         let mut line = String::new();
         while lines.read_line(&mut line)? > 0 {
-            if let Some((inode, address)) = entry(&line, state)
-                && (protocol == "tcp" || !lent.has(address.port()))
-            {
-                found.insert(inode, format!("{protocol}:{address}"));
-            }
+            found.extend(entry(&line, state));
             line.clear();
         }
     }
@@ -215,6 +231,10 @@ mod tests {
         assert_eq!(of(b"1 4242 4242 ", &known), ["tcp:127.0.0.1:8080"]);
     }
 
+    fn root(proc: &tempfile::TempDir) -> HostRoot {
+        HostRoot::new("/", proc.path(), "/sys")
+    }
+
     /// A `/proc` whose host has these UDP ports open.
     fn planted(ports: &[u16]) -> tempfile::TempDir {
         let proc = tempfile::tempdir().unwrap();
@@ -233,7 +253,10 @@ mod tests {
     fn a_udp_socket_that_waits_for_an_answer_does_not_listen() {
         let proc = planted(&[53, 32_767, 40_000]);
         let ports = || {
-            let mut ports: Vec<String> = listening(proc.path()).unwrap().into_values().collect();
+            let mut ports: Vec<String> = listening(&root(&proc), &SockDiag::default())
+                .unwrap()
+                .into_values()
+                .collect();
             ports.sort();
             ports
         };
@@ -254,13 +277,13 @@ mod tests {
     fn the_tables_are_read_when_what_is_known_is_too_old() {
         let (proc, start) = (planted(&[53]), Instant::now());
         let (mut sockets, minute) = (Sockets::default(), Duration::from_secs(60));
-        assert!(sockets.look(proc.path(), start, minute), "never read");
+        assert!(sockets.look(&root(&proc), start, minute), "never read");
         write(proc.path(), &[53, 69]);
-        assert!(!sockets.look(proc.path(), start + minute / 2, minute));
-        assert!(sockets.look(proc.path(), start + minute / 2, Duration::ZERO));
-        let again = sockets.look(proc.path(), start + minute / 2, Duration::ZERO);
+        assert!(!sockets.look(&root(&proc), start + minute / 2, minute));
+        assert!(sockets.look(&root(&proc), start + minute / 2, Duration::ZERO));
+        let again = sockets.look(&root(&proc), start + minute / 2, Duration::ZERO);
         assert!(!again, "they are of this moment");
-        let later = sockets.look(proc.path(), start + 3 * minute, minute);
+        let later = sockets.look(&root(&proc), start + 3 * minute, minute);
         assert!(!later, "the same listen");
         assert_eq!(sockets.addresses().len(), 2);
     }
@@ -275,31 +298,31 @@ mod tests {
             std::fs::write(proc.path().join("1/net/sockstat"), text).unwrap();
         };
         count(1);
-        assert!(sockets.look(proc.path(), start, minute));
+        assert!(sockets.look(&root(&proc), start, minute));
         write(proc.path(), &[69]);
-        assert!(!sockets.look(proc.path(), start + minute, minute), "as many");
-        assert!(!sockets.look(proc.path(), start + 2 * minute, minute));
+        assert!(!sockets.look(&root(&proc), start + minute, minute), "as many");
+        assert!(!sockets.look(&root(&proc), start + 2 * minute, minute));
         assert_eq!(sockets.looked(), Some(start + 2 * minute));
         let now = start + 2 * minute + Duration::from_secs(1);
         assert!(
-            sockets.look(proc.path(), now, Duration::ZERO),
+            sockets.look(&root(&proc), now, Duration::ZERO),
             "nothing is believed"
         );
         write(proc.path(), &[69, 70]);
         count(2);
-        assert!(sockets.look(proc.path(), start + 4 * minute, minute), "one more");
+        assert!(sockets.look(&root(&proc), start + 4 * minute, minute), "one more");
         write(proc.path(), &[69, 71]);
-        assert!(!sockets.look(proc.path(), start + 7 * minute, minute));
-        assert!(sockets.look(proc.path(), start + 8 * minute, minute), "too old");
+        assert!(!sockets.look(&root(&proc), start + 7 * minute, minute));
+        assert!(sockets.look(&root(&proc), start + 8 * minute, minute), "too old");
     }
 
     #[test]
     fn where_a_table_cannot_be_read_what_was_known_stays() {
         let (proc, start) = (planted(&[53]), Instant::now());
         let mut sockets = Sockets::default();
-        assert!(sockets.look(proc.path(), start, Duration::ZERO));
+        assert!(sockets.look(&root(&proc), start, Duration::ZERO));
         std::fs::create_dir(proc.path().join("1/net/tcp")).unwrap();
-        assert!(!sockets.look(proc.path(), start + Duration::from_secs(1), Duration::ZERO));
+        assert!(!sockets.look(&root(&proc), start + Duration::from_secs(1), Duration::ZERO));
         assert_eq!(sockets.addresses().len(), 1);
     }
 }

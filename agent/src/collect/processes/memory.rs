@@ -6,7 +6,7 @@
 //! tells (another user or directory, an executable that was replaced) shows when what was read is too old, or dpkg has
 //! changed a package; of a process that is too young to be listed nothing is kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,8 +154,8 @@ impl Memory {
     }
 
     /// Forgets the processes that are gone.
-    pub fn end(&mut self, alive: &HashSet<Id>) {
-        self.entries.retain(|id, _| alive.contains(id));
+    pub fn end(&mut self, alive: impl Fn(&Id) -> bool) {
+        self.entries.retain(|id, _| alive(id));
     }
 
     /// How long what is read now of a process is believed: each has its own moment in every [`BELIEVED`].
@@ -190,6 +190,8 @@ pub fn id(stat: &Stat) -> Id {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::super::tests::candidate;
     use super::*;
 

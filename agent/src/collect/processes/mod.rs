@@ -13,6 +13,7 @@ pub(crate) mod packages;
 mod read;
 mod rows;
 mod scan;
+mod sock_diag;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;

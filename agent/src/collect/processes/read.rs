@@ -66,7 +66,7 @@ impl Scanner {
         let (user, group) = (effective(&status, "Uid:")?, effective(&status, "Gid:")?);
         let mut unknown = Vec::new();
         // It may listen since the tables were read.
-        self.others_listen |= self.sockets.look(self.root.proc(), now, Duration::ZERO);
+        self.others_listen |= self.sockets.look(&self.root, now, Duration::ZERO);
         let links = self.helper.links(stat.pid);
         let mut told = |answer: Answer, field: &str| match answer {
             Ok(bytes) => Some(bytes),

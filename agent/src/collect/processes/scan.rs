@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::events::News;
 use super::helper::Helper;
-use super::listed::Listed;
+use super::listed::{Listed, Seen};
 use super::listens::Sockets;
 use super::memory::{CHECKED, FRESH, Id, Known, Memory};
 use super::packages::Packages;
@@ -22,7 +22,6 @@ use super::rows::Rows;
 use super::table::{self, Owner, Stat};
 use super::{MOST_BYTES, MainPids, Mains, TICKS};
 use crate::collect::accounts::Accounts;
-use crate::collect::steady::Steady;
 use crate::collect::{CollectError, Collected};
 use crate::hostroot::{HostRoot, ReadError, read_single};
 use crate::redact::Redactor;
@@ -39,13 +38,6 @@ pub struct Scan {
     pub young: Vec<(i32, Instant)>,
 }
 
-/// A counter of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Counter {
-    Cpu,
-    Resident,
-}
-
 /// Scans the process table, and remembers.
 pub struct Scanner {
     pub root: HostRoot,
@@ -56,8 +48,8 @@ pub struct Scanner {
     pub pids: MainPids,
     /// The main processes at the last scan.
     pub mains: Arc<Mains>,
-    /// Identity that a process had, and since when.
-    pub known: HashMap<Id, (Arc<str>, Instant)>,
+    /// What was published of each process.
+    pub known: HashMap<Id, Seen>,
     /// What is published, by key.
     pub listed: BTreeMap<String, Listed>,
     pub memory: Memory,
@@ -67,7 +59,6 @@ pub struct Scanner {
     pub others_listen: bool,
     /// Milliseconds since boot at the scan.
     pub uptime: u64,
-    pub steady: Steady<(Id, Counter)>,
     pub packages: Packages,
     /// Until when a scan finds nothing new while the same processes run.
     pub rests_until: Option<Instant>,
@@ -94,7 +85,6 @@ impl Scanner {
             sockets: Sockets::default(),
             others_listen: false,
             uptime: 0,
-            steady: Steady::default(),
             packages: Packages::default(),
             rests_until: None,
         }
@@ -116,7 +106,7 @@ impl Scanner {
         self.read_clock();
         let proc = self.root.proc().to_path_buf();
         let all = self.read_table(&proc, now, news)?;
-        let others = self.sockets.look(&proc, now, FRESH);
+        let others = self.sockets.look(&self.root, now, FRESH);
         let others = std::mem::take(&mut self.others_listen) || others;
         self.memory.begin(now, news, others);
         if self.packages.upgraded(&self.root, now) {

@@ -166,6 +166,30 @@ async fn a_look_that_finds_nothing_new_gives_what_the_last_one_gave_and_a_failed
     assert_eq!(items.len(), 2);
 }
 
+#[tokio::test]
+async fn what_was_read_anew_and_is_the_same_is_held_once() {
+    let (proc, scanner) = of_one_process();
+    plant(proc.path(), 101, 0);
+    let mut processes = Processes {
+        scanner,
+        last: None,
+        interval: SCAN,
+        source: None,
+        watch: Watch::new(Duration::from_secs(30)),
+        scanned: Instant::now(),
+    };
+    processes.collect(Scope::Audit).await.unwrap();
+    processes.watch.miss();
+    let again = processes.collect(Scope::Audit).await.unwrap();
+    let Content::Processes(items) = &*again.content else {
+        unreachable!()
+    };
+    let listed = processes.scanner.listed.values().map(|listed| &listed.item);
+    assert!(items.len() == 2 && items.iter().zip(listed).all(|(a, b)| Arc::ptr_eq(a, b)));
+    // The content, the list and the memory.
+    assert!(items.iter().all(|item| Arc::strong_count(item) == 3));
+}
+
 #[test]
 fn when_packages_change_what_runs_on_is_read_again() {
     let (proc, mut scanner) = of_one_process();

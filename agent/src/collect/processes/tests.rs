@@ -6,6 +6,7 @@ use safetytwin_crds::item::unit::Account;
 use super::events::News;
 use super::files::command_line;
 use super::helper::Helper;
+use super::listed::Seen;
 use super::memory::{Known, Memory};
 use super::packages::Packages;
 use super::rows::Rows;
@@ -13,7 +14,6 @@ use super::scan::{Candidate, Scanner};
 use super::*;
 use crate::collect::Content;
 use crate::collect::accounts::Accounts;
-use crate::collect::steady::Steady;
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
@@ -26,14 +26,17 @@ pub(super) fn scanner() -> Scanner {
         helper: Helper::none(std::path::Path::new("/proc")),
         pids: MainPids::default(),
         mains: Arc::default(),
-        known: HashMap::from([((1, 1), ("".into(), Instant::now()))]),
+        // So that the next scan is not the first.
+        known: HashMap::from([(
+            (1, 1),
+            Seen::new("".into(), Instant::now(), &candidate(1, "x", 1).0),
+        )]),
         listed: BTreeMap::new(),
         memory: Memory::default(),
         rows: Rows::default(),
         sockets: listens::Sockets::default(),
         others_listen: false,
         uptime: 0,
-        steady: Steady::default(),
         packages: Packages::default(),
         rests_until: None,
     }

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{Layer, Service, service_fn};
 
+use crate::connection::Bearer;
 use crate::publish::api::ClusterApi;
 use crate::publish::brake::Brake;
-use crate::publish::door::{Door, Held};
+use crate::publish::door::Door;
 
 /// What the server does with requests instead of what they ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +134,10 @@ impl Server {
 
     /// The way of an agent of a node: it begins with another token.
     pub fn api_with_door(&self) -> (ClusterApi, Brake) {
-        let (brake, held) = (Brake::default(), Held::default());
-        let own = Client::new(held.layer().layer(self.service(true)), "default");
+        let (brake, bearer) = (Brake::default(), Bearer::default());
+        let own = Client::new(bearer.layer().layer(self.service(true)), "default");
         let first = Client::new(brake.layer().layer(self.service(false)), "default");
-        let door = Door::new(first, ACCOUNTS, "web-01".parse().unwrap(), held);
+        let door = Door::new(first, ACCOUNTS, "web-01".parse().unwrap(), bearer);
         (ClusterApi::new(own, Some(door)), brake)
     }
 
