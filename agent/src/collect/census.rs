@@ -7,6 +7,9 @@ use std::path::Path;
 
 use crate::hostroot::read_single;
 
+/// Most pids that are asked for one by one.
+const ASKED: u64 = 64;
+
 /// The pid that was given last (proc_loadavg(5)), and how many processes there are: the kernel adds their number to the
 /// links of the root of procfs (`proc_root_getattr` in fs/proc/root.c).
 ///
@@ -30,6 +33,31 @@ impl Census {
             processes: proc.metadata().ok()?.nlink(),
         })
     }
+
+    /// Whether the same processes run as `before`, though others have come and gone since: as many run, and nobody has
+    /// the few pids that were given meanwhile, but for threads. Pids are given in order.
+    pub fn is_as(&self, before: &Self, proc: &Path) -> bool {
+        let given = self.last_pid.checked_sub(before.last_pid);
+        let few = given.is_some_and(|given| given <= ASKED);
+        let mut since = before.last_pid.saturating_add(1)..=self.last_pid;
+        self.processes == before.processes && few && !since.any(|pid| is_process(proc, pid))
+    }
+}
+
+/// Whether a process, and no thread of one, has this pid.
+fn is_process(proc: &Path, pid: u64) -> bool {
+    let dir = proc.join(pid.to_string());
+    if !dir.exists() {
+        return false;
+    }
+    let status = read_single(&dir.join("status"), 64 * 1024).unwrap_or_default();
+    field(&status, b"Tgid:").is_none_or(|group| group == pid.to_string().as_bytes())
+}
+
+/// What a line of `status` says.
+fn field<'a>(status: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    Some(lines.find_map(|line| line.strip_prefix(name))?.trim_ascii())
 }
 
 fn last_pid(averages: &str) -> Option<u64> {
@@ -39,9 +67,7 @@ fn last_pid(averages: &str) -> Option<u64> {
 /// Whether the reader has one pid only in the namespace of the procfs: it is in no namespace below that
 /// (proc_pid_status(5), NSpid).
 fn is_of_one_namespace(status: &[u8]) -> bool {
-    let mut lines = status.split(|byte| *byte == b'\n');
-    let pids = lines.find_map(|line| line.strip_prefix(b"NSpid:".as_slice()));
-    pids.is_some_and(|pids| {
+    field(status, b"NSpid:").is_some_and(|pids| {
         pids.split(u8::is_ascii_whitespace)
             .filter(|pid| !pid.is_empty())
             .count()
@@ -98,6 +124,34 @@ mod tests {
             processes
         };
         assert!(seen(0, &count, &with_thread));
+    }
+
+    #[test]
+    fn processes_that_came_and_went_leave_the_same_ones() {
+        let proc = tempfile::tempdir().unwrap();
+        let (before, now) = (of_pid(100), of_pid(103));
+        let plant = |pid: u64, status: &str| {
+            let dir = proc.path().join(pid.to_string());
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("status"), status).unwrap();
+        };
+        assert!(now.is_as(&before, proc.path()));
+        plant(102, "Name:\tx\nTgid:\t50\nPid:\t102\n");
+        assert!(now.is_as(&before, proc.path()), "a thread");
+        plant(103, "Name:\tx\nTgid:\t103\n");
+        assert!(!now.is_as(&before, proc.path()), "it runs");
+        let fewer = Census { processes: 9, ..now };
+        std::fs::remove_dir_all(proc.path().join("103")).unwrap();
+        assert!(!fewer.is_as(&before, proc.path()), "another has ended");
+        assert!(!before.is_as(&now, proc.path()), "pids began anew");
+        assert!(!of_pid(165).is_as(&before, proc.path()), "too many to ask for");
+    }
+
+    fn of_pid(last_pid: u64) -> Census {
+        Census {
+            last_pid,
+            processes: 10,
+        }
     }
 
     #[test]

@@ -93,7 +93,10 @@ impl Rows {
     /// The directory cannot be read.
     pub fn unchanged(&mut self, proc: &Path) -> io::Result<bool> {
         let census = Census::read(proc);
-        if census.is_some() && census == self.census {
+        if let (Some(now), Some(before)) = (&census, &self.census)
+            && (now == before || now.is_as(before, proc))
+        {
+            self.census = census;
             return Ok(true);
         }
         let same = entries::pids(&entries::open_plain(proc)?)? == self.listed;
