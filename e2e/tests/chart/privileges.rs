@@ -8,7 +8,7 @@ use safetytwin_crds::access;
 use safetytwin_e2e::lab::process::built_binary;
 use serde_json::{Value, json};
 
-use super::{SERVER, find, kubectl, rendered};
+use super::{CHART, REPOSITORY, SERVER, find, helm, kubectl, rendered};
 
 /// Everything that can be chosen.
 const ALL: &str = "--set=agent.level=full,agent.processEvents=true,agent.containers.docker=true,agent.containers.podman=true,agent.sections.cron=true,agent.rpm=true";
@@ -129,6 +129,21 @@ fn a_heartbeat_is_the_agents_own_unless_one_is_chosen() {
     assert!(!arguments(&[]).contains("heartbeat"));
     let chosen = arguments(&["--set=agent.heartbeatSeconds=120"]);
     assert!(chosen.contains("\"--heartbeat=120\""), "{chosen}");
+}
+
+#[test]
+fn values_of_variables_are_published_by_name_only_where_names_are_chosen() {
+    assert!(!arguments(&[]).contains("--environment"));
+    let chosen = arguments(&["--set=agent.environment={APP_*,GREETING}"]);
+    assert!(
+        chosen.contains(r#""--environment=APP_*","--environment=GREETING""#),
+        "{chosen}"
+    );
+    for bad in ["*", "A-B", "A*B", "A=1"] {
+        let set = format!("--set=agent.environment={{{bad}}}");
+        let output = helm(&["template", "x", CHART, REPOSITORY, "--kube-version=1.34.0", &set]);
+        assert!(!output.status.success(), "{bad}");
+    }
 }
 
 /// The policy does not hold administrators; so an agent with an administrator's rights is not confined. It tries again

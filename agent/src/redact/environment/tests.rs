@@ -111,6 +111,10 @@ fn quotes_continuations_and_other_words_keep_their_bytes() {
         ),
         ("Environment=A-B=1", "Environment=<redacted>=1"),
         (
+            "Environment=A=x \\\n  # B=1\n C=1",
+            "Environment=A=<redacted> \\\n  # B=1\n C=1",
+        ),
+        (
             "Environment=A=1 \\\n; password=x\n B=2",
             "Environment=A=1 \\\n; password=<redacted>\n B=2",
         ),
@@ -129,6 +133,10 @@ fn what_the_administrator_allows_is_kept_unless_it_has_the_shape_of_a_secret() {
     assert_eq!(
         redactor.unit(line).text,
         "Environment=GREETING=hunter2 APP_NAME=Zażółć GREETINGS=<redacted>"
+    );
+    assert_eq!(
+        redactor.unit("Environment=APP_PASSWORD=hunter2").text,
+        "Environment=APP_PASSWORD=<redacted>"
     );
     let token = "Environment=GREETING=ghp_16C7e42F292c6912E7710c838347Ae178B4a";
     assert_eq!(redactor.unit(token).text, "Environment=GREETING=<redacted>");
