@@ -94,6 +94,10 @@ fn read(path: &Path) -> Result<HeaderValue, ConnectionError> {
 }
 
 fn header(token: &str) -> Result<HeaderValue, ConnectionError> {
+    // A file that is being written.
+    if token.is_empty() {
+        return Err(ConnectionError::Token);
+    }
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ConnectionError::Token)?;
     // Shown in no log.
     value.set_sensitive(true);
@@ -139,7 +143,7 @@ mod tests {
         bearer.hold("abc").unwrap();
         assert_eq!(shown(&bearer, Instant::now()), "Bearer abc");
         assert!(!format!("{:?}", bearer.value(Instant::now())).contains("abc"));
-        assert!(bearer.hold("a\nb").is_err());
+        assert!(bearer.hold("a\nb").is_err() && bearer.hold("").is_err());
         assert_eq!(shown(&bearer, Instant::now()), "Bearer abc");
     }
 }

@@ -44,8 +44,8 @@ pub enum ConnectionError {
         /// Why.
         source: std::io::Error,
     },
-    /// A token that no header can hold.
-    #[error("the token has other characters than a header takes")]
+    /// A token that is empty, or that no header can hold.
+    #[error("the token is empty, or has other characters than a header takes")]
     Token,
     /// Certificates or a key that are none.
     #[error("the {what} cannot be used: {why}")]

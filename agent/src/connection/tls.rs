@@ -62,8 +62,11 @@ fn identity(user: &AuthInfo) -> Result<Option<Identity>, ConnectionError> {
         user.client_certificate_data.as_deref(),
         user.client_certificate.as_deref(),
     )?;
-    let (Some(certificate), Some(key)) = (certificate, pem(KEY, key, user.client_key.as_deref())?) else {
-        return Ok(None);
+    let (certificate, key) = match (certificate, pem(KEY, key, user.client_key.as_deref())?) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(unusable(KEY)("it is missing beside client-certificate")),
+        (None, Some(_)) => return Err(unusable(CERTIFICATE)("it is missing beside client-key")),
     };
     let chain = CertificateDer::pem_slice_iter(&certificate).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(unusable(CERTIFICATE))?;

@@ -8,6 +8,9 @@ use safetytwin_crds::redaction;
 use super::text::scan as plain;
 use super::{Redacted, Redactor, environment, pem, shape};
 
+/// What ends a line for systemd.
+const ENDS: [char; 3] = ['\n', '\r', '\0'];
+
 /// One pass over `source`.
 pub(super) fn text(redactor: &Redactor, source: &str) -> Redacted {
     let mut out = Redacted {
@@ -24,16 +27,20 @@ pub(super) fn text(redactor: &Redactor, source: &str) -> Redacted {
     out
 }
 
-/// Physical lines with the continuations that follow them, line ends included.
+/// Physical lines with the continuations that follow them, line ends included, as systemd joins them.
 fn logical_lines(source: &str) -> Vec<&str> {
     let mut lines = Vec::new();
-    let mut start = 0;
-    let mut at = 0;
-    for physical in source.split_inclusive('\n') {
+    let (mut start, mut at) = (0, 0);
+    while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
+        let physical = physical_line(rest);
+        let first = start == at;
         at += physical.len();
-        // A comment inside a continuation does not end it.
-        let comment = start + physical.len() < at && physical.trim_start().starts_with(['#', ';']);
-        if !comment && !physical.trim_end_matches(['\n', '\r']).ends_with('\\') {
+        // A comment inside a continuation does not end it, and one that stands alone begins none.
+        let goes_on = match physical.trim_start().starts_with(['#', ';']) {
+            true => !first,
+            false => is_continued(physical),
+        };
+        if !goes_on {
             lines.extend(source.get(start..at));
             start = at;
         }
@@ -42,16 +49,48 @@ fn logical_lines(source: &str) -> Vec<&str> {
     lines
 }
 
+/// Up to the end of a line, which may be of any system.
+fn physical_line(text: &str) -> &str {
+    let end = text.find(ENDS).unwrap_or(text.len());
+    let rest = text.get(end..).unwrap_or_default();
+    let sign = if rest.starts_with("\r\n") {
+        2
+    } else {
+        rest.len().min(1)
+    };
+    text.get(..end + sign).unwrap_or(text)
+}
+
+/// Whether the last sign is a backslash that no other escapes.
+fn is_continued(physical: &str) -> bool {
+    let text = physical.trim_end_matches(ENDS);
+    (text.len() - text.trim_end_matches('\\').len()) % 2 == 1
+}
+
+/// A directive's name, which may be parted over continued lines.
+fn name_of(key: &str) -> String {
+    let lines = key.split(ENDS).map(|line| line.trim_end_matches('\\').trim());
+    let text: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+        .collect();
+    text.join(" ")
+}
+
 fn line(redactor: &Redactor, line: &str) -> Redacted {
     // The directive's own name is systemd's (LoadCredential=, …) and holds no secret.
-    let directive = line.split_once('=').filter(|(key, _)| {
-        let key = key.trim();
-        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    let directive = line
+        .split_once('=')
+        .map(|(key, value)| (key, name_of(key), value));
+    let directive = directive.filter(|(_, name, _)| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     });
-    let Some((key, value)) = directive else {
+    let Some((key, name, value)) = directive else {
         return plain(redactor, line);
     };
-    let name = key.trim();
+    let name = name.as_str();
+    // A comment between its lines is no name.
+    let comments = key.contains(ENDS).then(|| plain(redactor, key).text);
+    let key = comments.as_deref().unwrap_or(key);
     if name.starts_with("SetCredential") {
         return credential(redactor, key, value);
     }
@@ -60,7 +99,12 @@ fn line(redactor: &Redactor, line: &str) -> Redacted {
         return plain(redactor, line);
     }
     if environment::is_directive(name) {
-        return environment::assignments(redactor, value).prefixed(key);
+        let text = value.trim_end_matches(ENDS);
+        let mut redacted = environment::assignments(redactor, name, text);
+        redacted
+            .text
+            .push_str(value.get(text.len()..).unwrap_or_default());
+        return redacted.prefixed(key);
     }
     plain(redactor, value).prefixed(key)
 }

@@ -64,7 +64,7 @@ impl Sockets {
             return false;
         }
         self.tables = Some((now, in_use));
-        let Ok(addresses) = listening(root, &self.diag) else {
+        let Ok(addresses) = listening(root, &mut self.diag) else {
             return false;
         };
         let others = addresses != self.addresses;
@@ -105,7 +105,7 @@ fn in_use(proc: &Path) -> InUse {
 
 /// Those in PID 1's network namespace. A UDP socket on a port that the kernel lends is a client's, which waits for an
 /// answer: resolvers open and close them all the time.
-fn listening(root: &HostRoot, diag: &SockDiag) -> io::Result<Addresses> {
+fn listening(root: &HostRoot, diag: &mut SockDiag) -> io::Result<Addresses> {
     let proc = root.proc();
     let tcp = match diag.listening() {
         Some(sockets) => sockets,
@@ -253,7 +253,7 @@ mod tests {
     fn a_udp_socket_that_waits_for_an_answer_does_not_listen() {
         let proc = planted(&[53, 32_767, 40_000]);
         let ports = || {
-            let mut ports: Vec<String> = listening(&root(&proc), &SockDiag::default())
+            let mut ports: Vec<String> = listening(&root(&proc), &mut SockDiag::default())
                 .unwrap()
                 .into_values()
                 .collect();

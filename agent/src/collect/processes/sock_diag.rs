@@ -40,20 +40,33 @@ const BUFFER: usize = 32 * 1024;
 const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
 const LIST: u64 = 1024 * 1024;
 
-/// Whether the kernel may be asked.
+/// Whether the kernel is asked.
 #[derive(Default)]
-pub struct SockDiag(bool);
+pub enum SockDiag {
+    /// Not as long as this is not PID 1's network, or asking would load something.
+    #[default]
+    NotYet,
+    /// It is.
+    Asked,
+    /// It did not answer, and is not asked again.
+    Silent,
+}
 
 impl SockDiag {
     /// Whether this process's network is PID 1's, and asking loads nothing. Once it is so it stays so.
     pub fn may_ask(&mut self, root: &HostRoot) -> bool {
-        self.0 = self.0 || is_of_host(root) && loads_nothing(root);
-        self.0
+        if matches!(self, Self::NotYet) && is_of_host(root) && loads_nothing(root) {
+            *self = Self::Asked;
+        }
+        matches!(self, Self::Asked)
     }
 
     /// Inodes and addresses of the sockets that listen; none where the kernel may not be asked or does not answer.
-    pub fn listening(&self) -> Option<Vec<(u64, SocketAddr)>> {
-        self.0.then(ask)?.ok()
+    pub fn listening(&mut self) -> Option<Vec<(u64, SocketAddr)>> {
+        if !matches!(self, Self::Asked) {
+            return None;
+        }
+        ask().inspect_err(|_| *self = Self::Silent).ok()
     }
 }
 
@@ -139,6 +152,10 @@ fn answers(mut messages: &[u8], found: &mut Vec<(u64, SocketAddr)>) -> io::Resul
             .ok_or_else(broken)?;
         match word(message, 4).map(|word| word.to_ne_bytes()) {
             Some([low, high, ..]) => match u16::from_ne_bytes([low, high]) {
+                // A list that failed ends with the reason.
+                DONE if word(message, HEADER).is_some_and(|number| number.cast_signed() < 0) => {
+                    return Err(error(message));
+                }
                 DONE => return Ok(true),
                 ERROR => return Err(error(message)),
                 _ => found.extend(message.get(HEADER..).and_then(socket)),
@@ -254,6 +271,9 @@ mod tests {
             bytes
         };
         assert!(answers(&message(DONE, &[]), &mut found).unwrap());
+        assert!(answers(&message(DONE, &[0; 4]), &mut found).unwrap());
+        let failed = answers(&message(DONE, &(-2i32).to_ne_bytes()), &mut found).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::NotFound);
         assert!(
             !answers(&message(BY_FAMILY, &[0; 72]), &mut found).unwrap(),
             "of no family"

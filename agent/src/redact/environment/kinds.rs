@@ -101,10 +101,17 @@ fn is_harmless(word: &str) -> bool {
         part.is_empty()
             || SWITCHES.contains(&lower.as_str())
             || is_number(&lower)
+            || is_specifier(part)
             || is_address(part)
             || is_url(part)
             || part.split(':').all(is_path)
     })
+}
+
+/// `%i`: what the unit itself is called, and the like (systemd.unit(5)).
+fn is_specifier(word: &str) -> bool {
+    word.strip_prefix('%')
+        .is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_alphabetic()))
 }
 
 fn is_number(word: &str) -> bool {
@@ -158,10 +165,20 @@ fn is_url(word: &str) -> bool {
             .all(|part| part.is_empty() || is_name(part, false))
 }
 
-/// A plain word, or several with signs between: `eu-central-1`, `a,b`, `Qwen/Qwen2.5-7B`.
+/// A plain word, or several with commas or blanks between: `eu-central-1`, `a,b`. None with a sign that may part a user
+/// from a password.
 pub fn is_word(value: &str) -> bool {
-    let mut parts = value.split(|c: char| c.is_whitespace() || ",:;/|".contains(c));
-    value.len() <= WORD && !value.is_empty() && parts.all(|part| part.is_empty() || is_name(part, false))
+    let mut parts = value.split(|c: char| c.is_whitespace() || c == ',');
+    value.len() <= WORD
+        && !value.is_empty()
+        && !value.contains('@')
+        && parts.all(|part| part.is_empty() || is_name(part, false))
+}
+
+/// `Qwen/Qwen2.5-7B-Instruct`, `llama3:8b`.
+pub fn is_model(value: &str) -> bool {
+    let parts = value.split_once('/').or_else(|| value.split_once(':'));
+    parts.is_some_and(|(maker, model)| is_word(maker) && is_word(model))
 }
 
 /// Letters with a few digits before or after them, in parts; where `camel` does not allow another, each part is all of

@@ -46,7 +46,7 @@ pub(super) fn is_directive(name: &str) -> bool {
 }
 
 /// The assignments of a directive without the values that are not allowed; all else keeps its bytes.
-pub(super) fn assignments(redactor: &Redactor, text: &str) -> Redacted {
+pub(super) fn assignments(redactor: &Redactor, directive: &str, text: &str) -> Redacted {
     let mut out = Redacted {
         text: String::with_capacity(text.len()),
         count: 0,
@@ -65,7 +65,9 @@ pub(super) fn assignments(redactor: &Redactor, text: &str) -> Redacted {
         let (word, after) = from.split_at(length);
         match word.split_once('=').filter(|_| !comment) {
             Some((name, value)) => assignment(redactor, name, value, &mut out),
-            None if comment || is_name(word) || word.is_empty() => out.add(plain(redactor, word)),
+            None if comment || word.is_empty() => out.add(plain(redactor, word)),
+            // A word without a sign may be the rest of a value that somebody forgot to quote.
+            None if directive == "UnsetEnvironment" && is_name(word) => out.add(plain(redactor, word)),
             None => out.add(whole(redactor, word)),
         }
         rest = after;
@@ -77,21 +79,30 @@ pub(super) fn assignments(redactor: &Redactor, text: &str) -> Redacted {
 fn assignment(redactor: &Redactor, before: &str, value: &str, out: &mut Redacted) {
     let quote = before.chars().next().filter(|c| matches!(c, '"' | '\''));
     let name = quote.map_or(before, |quote| before.trim_start_matches(quote));
-    let (value, closing) = match quote.and_then(|quote| value.strip_suffix(quote)) {
-        Some(inner) => (inner, value.get(inner.len()..).unwrap_or_default()),
+    let quoted = quote.and_then(|quote| Some((quote, value.strip_suffix(quote)?)));
+    // One pair of quotes around all of it.
+    let inner = quoted.filter(|(quote, inner)| !inner.contains(*quote) && !inner.ends_with('\\'));
+    let whole_word = quote.is_none() || inner.is_some();
+    let (value, closing) = match inner {
+        Some((_, inner)) => (inner, value.get(inner.len()..).unwrap_or_default()),
         None => (value, ""),
     };
     let read = unquoted(value);
+    let allowed = is_allowed(redactor, name, &read);
     out.add(match is_name(name) {
+        // Without the quotes that would stay open.
+        true if !allowed && !whole_word => plain(redactor, name),
         true => plain(redactor, before),
         false => whole(redactor, before),
     });
     out.text.push('=');
-    out.add(match is_allowed(redactor, name, &read) {
+    out.add(match allowed {
         true => plain(redactor, value),
         false => whole(redactor, &read),
     });
-    out.text.push_str(closing);
+    if is_name(name) {
+        out.text.push_str(closing);
+    }
 }
 
 /// A text that is a secret as a whole, unless it was taken out already.
@@ -114,11 +125,16 @@ fn is_name(word: &str) -> bool {
 fn is_allowed(redactor: &Redactor, name: &str, value: &str) -> bool {
     // Also where the administrator allows a pattern that it falls under.
     let secret = shape::secret_name(name) && shape::hides(value);
+    // Several assignments within one pair of quotes are one value to systemd.
+    let several = value
+        .split_whitespace()
+        .skip(1)
+        .any(|word| word.contains('=') && !word.starts_with('-'));
     let harmless = || {
-        redactor.allowed.has(name)
-            || names::is_ordinary(name)
+        !several && (redactor.allowed.has(name) || names::is_ordinary(name))
             || kinds::holds_no_secret(value)
             || names::says_a_word(name) && kinds::is_word(value)
+            || names::says_a_model(name) && kinds::is_model(value)
     };
     value.is_empty() || is_placeholder(value) || !secret && harmless()
 }
@@ -133,7 +149,7 @@ fn blank(text: &str) -> usize {
             .filter(|rest| rest.starts_with(['\n', '\r']))
         {
             Some(_) => at += 1,
-            None => match len_while(rest, char::is_whitespace) {
+            None => match len_while(rest, is_space) {
                 0 => return at,
                 space => at += space,
             },
@@ -153,11 +169,16 @@ fn word(text: &str) -> usize {
             }
             ('"' | '\'', None) => quote = Some(c),
             (c, Some(open)) if c == open => quote = None,
-            (c, None) if c.is_whitespace() => return at,
+            (c, None) if is_space(c) => return at,
             _ => {}
         }
     }
     text.len()
+}
+
+/// As systemd parts words.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r')
 }
 
 /// The value without quotes and escapes, as far as it takes to judge it.

@@ -123,3 +123,8 @@ pub fn says_a_word(name: &str) -> bool {
     let words = split(name);
     words.last().is_some_and(|last| SAYS.contains(&last.as_str()))
 }
+
+/// Whether the name says that the value is a model, which its maker's name may stand before.
+pub fn says_a_model(name: &str) -> bool {
+    split(name).last().is_some_and(|last| last == "model")
+}

@@ -46,6 +46,7 @@ fn what_services_are_told_every_day_is_kept() {
         "KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml --v=2",
         "LIBVIRTD_ARGS=--timeout 120",
         "JAVA_OPTS=-Xms512m -Xmx2g -Dlog.level=info",
+        "INSTANCE=%i",
         "OPTIONS=-l 127.0.0.1 -p 11211 -U 0",
     ] {
         assert!(
@@ -78,6 +79,13 @@ fn a_value_of_which_nothing_is_known_stays_on_the_host() {
         "OPTIONS=-pHunter2 --port 1",
         "JAVA_OPTS=-Dstore=hunter2",
         "x=q",
+        "PATH=/usr/bin GREETING=hunter2",
+        "API_USER=admin:hunter2",
+        "OPTS=--user admin:hunter2",
+        "DB_USER=scott/tiger@orcl",
+        "DB_USER=scott/tiger",
+        "REDIS_HOST=:hunter2@redis:6379",
+        "A=x\u{a0}hunter2",
     ] {
         assert!(!keeps(assignment), "{assignment}");
     }
@@ -101,7 +109,27 @@ fn quotes_continuations_and_other_words_keep_their_bytes() {
             "Environment=\"A=x \\\n y\" B=1\n",
             "Environment=\"A=<redacted>\" B=1\n",
         ),
-        ("Environment=\"A=x", "Environment=\"A=<redacted>"),
+        (
+            "Environment=\"A=x\nUser=foo\n",
+            "Environment=A=<redacted>\nUser=foo\n",
+        ),
+        ("Environment=\"A=x\"y B=1\n", "Environment=A=<redacted> B=1\n"),
+        ("Environment=\"A\"=\"x\"\n", "Environment=<redacted>=<redacted>\n"),
+        (
+            "Environment=A = x\n",
+            "Environment=<redacted> <redacted>= <redacted>\n",
+        ),
+        (
+            "#ExecStart=/bin/a \\\n# --b\nEnvironment=A=x\n",
+            "#ExecStart=/bin/a \\\n# --b\nEnvironment=A=<redacted>\n",
+        ),
+        (
+            "ExecStart=/bin/a \\\\\nEnvironment=A=x\n",
+            "ExecStart=/bin/a \\\\\nEnvironment=A=<redacted>\n",
+        ),
+        ("Nice=1\rEnvironment=A=x\r", "Nice=1\rEnvironment=A=<redacted>\r"),
+        ("Environment \\\n =A=x\n", "Environment \\\n =A=<redacted>\n"),
+        ("\\\nEnvironment=A=x\n", "\\\nEnvironment=A=<redacted>\n"),
         ("Environment=A=x\\ y B=1", "Environment=A=<redacted> B=1"),
         ("Environment=\r\n", "Environment=\r\n"),
         ("UnsetEnvironment=A B=x", "UnsetEnvironment=A B=<redacted>"),
