@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use safetytwin_crds::canonical::canonical_json;
-use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
+use safetytwin_crds::item::{ContainerItem, Machine, ProcessItem, UnitItem};
 use safetytwin_crds::section::{
-    Cut, Fit, Fitted, LeftOut, Part, PartWriter, PlaceInParts, SectionError, SectionName, fit_parts,
+    Cut, Fitted, LeftOut, Part, PartWriter, PlaceInParts, SectionError, SectionName, fit_parts,
 };
 use serde::Serialize;
 
@@ -183,25 +183,6 @@ pub fn processes(content: &Content) -> &[Arc<ProcessItem>] {
         Content::Processes(items) => items,
         _ => &[],
     }
-}
-
-/// What moves by itself: one item, or where no part would hold it, several that add up to it.
-pub fn observed(all: Observed) -> Parts {
-    let mut parts = PartWriter::default();
-    let mut rest = vec![all];
-    while let Some(mut next) = rest.pop() {
-        let json = canonical_json(&next).map_err(SectionError::Encode)?;
-        if let Fit::TooLarge(_) = parts.try_push(&json)? {
-            match next.split() {
-                Some(second) => rest.extend([second, next]),
-                // What is said of a single thing.
-                None => {
-                    parts.push(&json)?;
-                }
-            }
-        }
-    }
-    parts.finish()
 }
 
 fn machine(content: &Content) -> Option<&Machine> {

@@ -7,16 +7,17 @@
 //! ```
 
 mod encode;
+mod observed;
 mod runtimes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use safetytwin_crds::hoststate::{Counts, Load, MachineSummary};
-use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::{Part, SectionName, SectionState};
 
 use self::encode::{Encoded, Source};
+use self::observed::Moving;
 use self::runtimes::Runtimes;
 use crate::collect::Content;
 use crate::collect::board::Report;
@@ -68,6 +69,7 @@ pub enum ObservedIs {
 pub struct Assembler {
     last: BTreeMap<SectionName, AssembledSection>,
     encoded: BTreeMap<SectionName, Encoded>,
+    moving: Moving,
     runtimes: Runtimes,
     opt_in: Vec<SectionName>,
 }
@@ -146,11 +148,7 @@ impl Assembler {
     fn observed(&mut self, reports: &Reports, now: &str, is: ObservedIs) -> AssembledSection {
         let name = SectionName::Observed;
         if is == ObservedIs::Renewed || !self.last.contains_key(&name) {
-            let mut all = Observed::default();
-            for report in reports.values() {
-                all.add((*report.observed).clone());
-            }
-            let encoded = Encoded::new(encode::observed(all), Vec::new());
+            let encoded = Encoded::new(self.moving.parts(reports), Vec::new());
             self.encoded.insert(name, encoded);
         }
         self.section(name, observed_stands(reports), now)

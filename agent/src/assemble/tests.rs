@@ -1,6 +1,6 @@
 use safetytwin_crds::item::observed::ObservedUnit;
-use safetytwin_crds::item::{ContainerItem, Machine, ProcessItem, UnitItem};
-use safetytwin_crds::section::{Encoding, Fitted, MAX_DATA, MAX_PARTS, decode_data, decode_items};
+use safetytwin_crds::item::{ContainerItem, Machine, Observed, ProcessItem, UnitItem};
+use safetytwin_crds::section::{Encoding, MAX_DATA, MAX_PARTS, decode_data, decode_items};
 
 use super::encode::count;
 use super::*;
@@ -153,7 +153,7 @@ fn observed(unit: &UnitItem) -> ObservedUnit {
 }
 
 /// What a section's parts say, each of them no larger than its object may be.
-fn read<T: serde::de::DeserializeOwned>(section: &AssembledSection) -> Vec<T> {
+pub fn read<T: serde::de::DeserializeOwned>(section: &AssembledSection) -> Vec<T> {
     assert!(
         (1..=MAX_PARTS).contains(&section.parts.len()),
         "{}",
@@ -256,38 +256,6 @@ fn a_unit_whose_drop_ins_no_object_takes_is_left_out_by_name_and_the_others_are_
         SectionState::Partial,
         "runtimes are no surer"
     );
-}
-
-#[test]
-fn a_single_thing_that_moves_and_fits_into_no_part_is_left_out_and_the_rest_is_there() {
-    let mut unit = observed(&unit("a.service", ""));
-    let names = (0..60_000).map(|n| ("WantedBy", blake3_of(n).into()));
-    unit.dependencies = names.collect();
-    let others = (0..9).map(|n| ObservedUnit {
-        name: format!("b{n}.service"),
-        ..ObservedUnit::default()
-    });
-    let all = Observed {
-        units: std::iter::once(unit).chain(others).collect(),
-        ..Observed::default()
-    };
-    let Fitted { parts, left_out } = encode::observed(all).unwrap();
-    let messages = left_out.messages();
-    assert!(
-        messages.len() == 1 && messages[0].contains(" compressed exceed "),
-        "{messages:?}"
-    );
-    let names: Vec<String> = parts
-        .iter()
-        .flat_map(|part| decode_items::<Observed>(&part.json().unwrap()).unwrap().0)
-        .flat_map(|observed| observed.units.into_iter().map(|unit| unit.name))
-        .collect();
-    assert_eq!(names, (0..9).map(|n| format!("b{n}.service")).collect::<Vec<_>>());
-}
-
-/// A text that does not compress.
-fn blake3_of(n: usize) -> String {
-    safetytwin_crds::digest::Digest::of(&n.to_le_bytes()).to_string()
 }
 
 #[test]

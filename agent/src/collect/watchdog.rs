@@ -17,7 +17,7 @@ use super::meter::{Meter, process_cpu};
 use super::thread::GRACE;
 
 /// Between two looks: each wakes the process, and no budget is shorter than a few of them.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(10);
 /// How long one that spins may go on.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The lowest priority (setpriority(2)).

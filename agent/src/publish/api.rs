@@ -194,14 +194,27 @@ impl ClusterApi {
     /// Writes the head, made when there is none, and answers with it, status included.
     pub async fn put_head(&self, spec: &HostStateSpec) -> Result<HostState, ApiError> {
         let head = HostState::new(spec.host.as_str(), spec.clone());
-        put(&self.heads, &head, &head.spec).await
+        let (what, name) = (writing(&head), head.name_any());
+        let (params, patch) = replacing(&what, &head.spec)?;
+        match within(what.clone(), self.heads.patch(&name, &params, &patch)).await {
+            Err(error) if error.code() == 404 => within(what, self.heads.create(&post(), &head)).await,
+            answer => answer,
+        }
     }
 
-    /// Writes one section, made when there is none.
+    /// Writes one section, made when there is none. Only its metadata is asked for in return: the rest is what was sent.
     pub async fn put_section(&self, name: &str, spec: HostSectionSpec) -> Result<(), ApiError> {
         let section = HostSection::new(name, spec);
-        put(&self.sections, &section, &section.spec).await?;
-        Ok(())
+        let what = writing(&section);
+        let (params, patch) = replacing(&what, &section.spec)?;
+        let written = within(what.clone(), self.sections.patch_metadata(name, &params, &patch)).await;
+        match written.map(drop) {
+            Err(error) if error.code() == 404 => {
+                let made = within(what, self.sections.create(&post(), &section)).await;
+                made.map(drop)
+            }
+            answer => answer,
+        }
     }
 
     /// Whether a dry run of writing another host's head is refused, as admission policy should.
@@ -226,33 +239,27 @@ impl ClusterApi {
     }
 }
 
-/// Replaces the spec of what `object` names, or makes it, and answers with what is stored. Writing what is there already
-/// costs the store nothing.
+/// What is done when this is written, for people.
+fn writing<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("write {} {}", K::kind(&()), object.name_any())
+}
+
+/// A patch that replaces the spec of an object. Writing what is there already costs the store nothing.
 ///
-/// The patch clears `metadata.managedFields`, and the API server keeps none from then on for writers that do not apply:
-/// of a head they would be a sixth, written every beat, and they tell nobody anything, because the admission policy
-/// leaves one writer for spec, and the status subresource another.
+/// It clears `metadata.managedFields`, and the API server keeps none from then on for writers that do not apply: of a
+/// head they would be a sixth, written every beat, and they tell nobody anything, because the admission policy leaves
+/// one writer for spec, and the status subresource another.
 /// (kubernetes.io/docs/reference/using-api/server-side-apply, "Clearing managedFields")
-async fn put<K, S>(api: &Api<K>, object: &K, spec: &S) -> Result<K, ApiError>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
-    S: Serialize,
-{
-    let name = object.name_any();
-    let what = format!("write {} {name}", K::kind(&()));
+fn replacing<S: Serialize>(what: &str, spec: &S) -> Result<(PatchParams, Patch<()>), ApiError> {
     let operations = json!([
         {"op": "add", "path": "/spec", "value": spec},
         {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
     ]);
-    let patch = Patch::Json::<()>(made(&what, operations)?);
     let params = PatchParams {
         field_manager: Some(AGENT_MANAGER.into()),
         ..PatchParams::default()
     };
-    match within(what.clone(), api.patch(&name, &params, &patch)).await {
-        Err(error) if error.code() == 404 => within(what, api.create(&post(), object)).await,
-        answer => answer,
-    }
+    Ok((params, Patch::Json(made(what, operations)?)))
 }
 
 fn made<T: DeserializeOwned>(what: &str, value: serde_json::Value) -> Result<T, ApiError> {

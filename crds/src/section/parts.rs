@@ -21,7 +21,7 @@ pub struct Part {
     pub digest: PartDigest,
     /// Length of the canonical JSON.
     pub bytes: usize,
-    packed: Vec<u8>,
+    packed: Arc<[u8]>,
 }
 
 impl Part {
@@ -32,12 +32,10 @@ impl Part {
         if let Some(same) = known.iter().find(|part| part.digest == digest) {
             return Ok(same.clone());
         }
-        let mut packed = pack(&json)?;
-        packed.shrink_to_fit();
         Ok(Self {
             digest,
             bytes: json.len(),
-            packed,
+            packed: pack(&json)?.into(),
         })
     }
 
@@ -262,6 +260,35 @@ impl PartWriter {
         self.flush()?;
         self.full.push(part);
         Ok(Fit::At((self.full.len() - 1, 1..item.len() + 1)))
+    }
+
+    /// Adds parts that are whole, of so many items, as they are: a copy of no bytes. Nothing is added, and it answers
+    /// false, where there is no room for all of them.
+    ///
+    /// # Errors
+    /// Compression failed.
+    pub fn append(&mut self, parts: &[Part], items: usize) -> Result<bool, SectionError> {
+        let taken = self.end_part()?;
+        if self.left_out.is_full() || self.most.is_some() || taken + parts.len() > MAX_PARTS {
+            return Ok(false);
+        }
+        self.full.extend_from_slice(parts);
+        self.left_out.items += items;
+        Ok(true)
+    }
+
+    /// Has the next item begin a part of its own, and says which number that part will have.
+    ///
+    /// # Errors
+    /// Compression failed.
+    pub fn end_part(&mut self) -> Result<usize, SectionError> {
+        self.flush()?;
+        Ok(self.full.len())
+    }
+
+    /// The parts that are full.
+    pub fn parts(&self) -> &[Part] {
+        &self.full
     }
 
     /// Makes a part of what was gathered.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use safetytwin_crds::item::UnitItem;
 use safetytwin_crds::item::observed::ObservedUnit;
-use safetytwin_crds::item::{Observed, UnitItem};
 use safetytwin_crds::section::{SectionName, SectionState};
 use safetytwin_e2e::product::{TWINS, twin};
 use safetytwin_e2e::wait::{self, Look};
@@ -171,8 +171,7 @@ fn published(dump: &Dump) -> Result<(Items, ObservedUnits)> {
     let state = units.map(|units| units.state);
     ensure!(state == Some(SectionState::Complete), "units are {units:?}");
     let items: Vec<UnitItem> = dump.items(SectionName::Units)?;
-    let observed: Vec<Observed> = dump.items(SectionName::Observed)?;
-    let observed = observed.into_iter().flat_map(|observed| observed.units);
+    let observed = dump.observed()?.units.into_iter();
     Ok((
         items
             .into_iter()

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use safetytwin_crds::item::Observed;
 use safetytwin_crds::section::{SectionName, decode_data, decode_items, object_name};
 use safetytwin_crds::{HostSection, HostState};
 use safetytwin_e2e::lab::node;
@@ -101,6 +102,15 @@ impl Dump {
         items
             .next()
             .with_context(|| format!("there is no section {name}"))
+    }
+
+    /// What moves by itself, whole.
+    pub fn observed(&self) -> Result<Observed> {
+        let mut all = Observed::default();
+        for some in self.items(SectionName::Observed)? {
+            all.add(some);
+        }
+        Ok(all)
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use safetytwin_crds::item::Observed;
-use safetytwin_crds::section::SectionName;
 
 use crate::Sentence;
 use crate::describing::{Pairs, agree, pair};
@@ -24,7 +23,7 @@ fn the_agent_measures_load(world: &World) -> Result<()> {
     agree(world, "the agent to measure load as the host does", |world| {
         let host = world.lab.host();
         let (load, services) = (host.run(LOAD)?, host.run(SHOW)?);
-        let observed: Observed = Dump::look(world, "")?.only(SectionName::Observed)?;
+        let observed = Dump::look(world, "")?.observed()?;
         let (load, services) = ((load, host.run(LOAD)?), (services, host.run(SHOW)?));
         let mut pairs = vec![pair("unknown", observed.unknown.join("; "), "")];
         pairs.extend(of_machine(&observed, &numbers(&load.0), &numbers(&load.1))?);

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
+use safetytwin_crds::item::ProcessItem;
 use safetytwin_crds::item::observed::ObservedProcess;
-use safetytwin_crds::item::{Observed, ProcessItem};
 use safetytwin_crds::section::SectionName;
 
 use crate::Sentence;
@@ -54,7 +54,7 @@ fn the_agent_says_what_ps_says(world: &World) -> Result<()> {
             return Ok(vec!["a section was written meanwhile".to_owned()]);
         };
         let items: Vec<ProcessItem> = dump.items(SectionName::Processes)?;
-        let observed: Observed = dump.only(SectionName::Observed)?;
+        let observed = dump.observed()?;
         let argv: Vec<String> = items.iter().map(line).collect();
         let missing = STARTED
             .iter()

@@ -39,7 +39,10 @@ use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 use crate::settings::Settings;
 
-const AUDIT: Duration = Duration::from_secs(30);
+/// Between two lists, where each is whole; events tell what changes meanwhile.
+const AUDIT: Duration = Duration::from_secs(60);
+/// Where something is missing.
+const AGAIN: Duration = Duration::from_secs(30);
 /// An engine that starts on an emulated machine answers that slowly.
 const SLOWEST_LOOK: Duration = Duration::from_secs(60);
 /// Events of one `docker run` are looked at together.
@@ -63,6 +66,8 @@ pub struct Containers {
     redactor: Redactor,
     sources: Vec<Source>,
     starts: Starts,
+    /// The last look found all there is.
+    whole: bool,
 }
 
 impl Containers {
@@ -82,6 +87,7 @@ impl Containers {
             redactor,
             starts: Starts::new(sources.iter().map(Source::socket)),
             sources,
+            whole: false,
         }
     }
 
@@ -117,7 +123,7 @@ impl Collector for Containers {
     }
 
     fn audit_interval(&self) -> Duration {
-        AUDIT
+        if self.whole { AUDIT } else { AGAIN }
     }
 
     async fn collect(&mut self, _: Scope) -> Result<Collected, CollectError> {
@@ -137,6 +143,7 @@ impl Collector for Containers {
             }
         }
         observed.sort_by(|a, b| a.name.cmp(&b.name));
+        self.whole = gaps.is_empty();
         Ok(Collected {
             content: Content::Containers(items).into(),
             gaps,

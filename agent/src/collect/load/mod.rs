@@ -3,6 +3,7 @@
 //! by the section `observed`.
 
 mod fine;
+mod slices;
 mod usage;
 
 use std::path::Path;

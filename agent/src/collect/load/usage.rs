@@ -1,41 +1,49 @@
-//! What running services and containers use, by their control groups (cgroups(7), version 2): one walk
-//! of the slices, one small file of each group, three more of a group that has used the processor since the last look.
-//! A service that does not run has no group.
+//! What running services and containers use, by their control groups (cgroups(7), version 2): one walk of the slices, a
+//! small file of each, and of each group that has used the processor before; three more of one that has used it since.
+//! What a slice has used beyond what is known of its groups, those that do nothing have used: they are looked at when
+//! that has grown. A service that does not run has no group.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use safetytwin_crds::item::observed::UnitUsage;
 use safetytwin_crds::names::printable;
 
+use super::slices::{Member, ROOT, Slice, slices};
 use crate::collect::steady::held;
 use crate::hostroot::HostRoot;
 use crate::redact::Redactor;
 
-/// Below the host's root, not in this process's sysfs: a pod sees only its own groups there.
-const ROOT: &str = "/sys/fs/cgroup";
-/// What is in these belongs to pods and logins.
-const OTHERS: [&str; 3] = ["kubepods.slice", "kubelet.slice", "user.slice"];
-const SERVICES: usize = 2048;
-/// Slices are nested by the dashes of their names; systemd's own limit is the length of a name.
-const SLICES: usize = 256;
 const LIMIT: u64 = 256 * 1024;
 
 /// What a service that does nothing has: its memory goes only where others need it. Read again after this time.
 const IDLE: Duration = Duration::from_secs(300);
+/// What all idle groups of a slice may use together before they are looked at, in ns: about what those that run use
+/// between the look at the slice and at them.
+const UNNOTICED: i128 = 5_000_000;
 
 /// What was read of each group, by its directory.
 #[derive(Default)]
 pub struct Groups {
     known: BTreeMap<String, Group>,
+    /// By directory of a slice: its processor time beyond that of its groups, when all of them were looked at.
+    beyond: HashMap<String, i128>,
 }
 
 struct Group {
     read: Instant,
+    /// It had not used the processor when it was looked at last.
+    idle: bool,
     /// As the kernel counts it.
     cpu: Option<u64>,
     usage: UnitUsage,
+}
+
+impl Group {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.idle && now.saturating_duration_since(self.read) < IDLE
+    }
 }
 
 impl Groups {
@@ -53,53 +61,86 @@ impl Groups {
     ) -> Result<Vec<UnitUsage>, String> {
         root.read(&format!("{ROOT}/cgroup.controllers"), LIMIT)
             .map_err(|error| format!("no control groups of version 2: {error}"))?;
-        let services = services(root)?;
-        let mut before = std::mem::take(&mut self.known);
-        for (name, dir) in services {
-            let files = Files { root, dir: &dir };
-            let group = files.look(before.remove(&dir), now, || {
-                // As the unit itself is called: an instance may be named by a secret.
-                printable(&redactor.name(&name).text, 256)
-            });
-            self.known.insert(dir, group);
+        let slices = slices(root)?;
+        let total = |slice: &Slice| (slice.dir.clone(), Files::of(root, &slice.dir).cpu());
+        let mut look = Look {
+            root,
+            redactor,
+            now,
+            // Before their groups: what these use meanwhile is never taken for what idle ones used.
+            totals: slices.iter().map(total).collect(),
+            before: std::mem::take(&mut self.known),
+            known: BTreeMap::new(),
+        };
+        let before = std::mem::take(&mut self.beyond);
+        for slice in &slices {
+            let beyond = look.at(slice, before.get(&slice.dir).copied());
+            self.beyond
+                .extend(beyond.map(|beyond| (slice.dir.clone(), beyond)));
         }
+        self.known = look.known;
         let mut all: Vec<UnitUsage> = self.known.values().map(|group| group.usage.clone()).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
 }
 
-/// Names and directories of services and containers, slice by slice.
-fn services(root: &HostRoot) -> Result<Vec<(String, String)>, String> {
-    let mut slices = VecDeque::from([ROOT.to_owned()]);
-    let mut found = Vec::new();
-    for _ in 0..SLICES {
-        let Some(dir) = slices.pop_front() else {
-            return Ok(found);
-        };
-        // A slice that went meanwhile is empty.
-        for name in root.directories(&dir).map_err(|error| error.to_string())? {
-            let Some(name) = name.to_str() else {
-                continue;
-            };
-            let path = format!("{dir}/{name}");
-            if name.ends_with(".slice") && !OTHERS.contains(&name) {
-                slices.push_back(path);
-            } else if name.ends_with(".service") || is_container(name) {
-                if found.len() == SERVICES {
-                    return Err(format!("more than {SERVICES} services run"));
-                }
-                found.push((name.to_owned(), path));
-            }
-        }
-    }
-    Err(format!("more than {SLICES} slices"))
+/// A look at all groups.
+struct Look<'a> {
+    root: &'a HostRoot,
+    redactor: &'a Redactor,
+    now: Instant,
+    /// Processor time by slice, of all below it.
+    totals: HashMap<String, Option<u64>>,
+    before: BTreeMap<String, Group>,
+    known: BTreeMap<String, Group>,
 }
 
-/// Docker's and Podman's scopes, without the monitors of the latter.
-fn is_container(name: &str) -> bool {
-    let engine = name.starts_with("docker-") || name.starts_with("libpod-");
-    engine && name.ends_with(".scope") && !name.starts_with("libpod-conmon-")
+impl Look<'_> {
+    /// Looks at the groups of a slice, at the idle ones if more than what is known of all has been used. Says how far
+    /// the slice is beyond its groups when all of them were looked at; `before` is that of the last time.
+    fn at(&mut self, slice: &Slice, before: Option<i128>) -> Option<i128> {
+        let mut idle = Vec::new();
+        for group in &slice.groups {
+            match self.before.remove(&group.dir) {
+                Some(known) if known.is_idle(self.now) => {
+                    self.known.insert(group.dir.clone(), known);
+                    idle.push(group);
+                }
+                known => self.group(group, known),
+            }
+        }
+        let grown = self.beyond(slice).zip(before).map(|(now, before)| now - before);
+        if grown.is_some_and(|grown| grown < UNNOTICED) {
+            return before;
+        }
+        for group in idle {
+            let known = self.known.remove(&group.dir);
+            self.group(group, known);
+        }
+        self.beyond(slice)
+    }
+
+    fn group(&mut self, group: &Member, known: Option<Group>) {
+        let look = Files::of(self.root, &group.dir).look(known, self.now, || {
+            // As the unit itself is called: an instance may be named by a secret.
+            printable(&self.redactor.name(&group.name).text, 256)
+        });
+        self.known.insert(group.dir.clone(), look);
+    }
+
+    /// Processor time of a slice beyond what is known of its groups and of the slices in it, in ns; none where any of
+    /// them is not known.
+    fn beyond(&self, slice: &Slice) -> Option<i128> {
+        let total = |dir: &String| self.totals.get(dir).copied().flatten().map(i128::from);
+        let group = |group: &Member| self.known.get(&group.dir)?.cpu.map(i128::from);
+        let within = slice
+            .slices
+            .iter()
+            .map(total)
+            .chain(slice.groups.iter().map(group));
+        Some(total(&slice.dir)? - within.sum::<Option<i128>>()?)
+    }
 }
 
 /// The files of a group.
@@ -108,7 +149,16 @@ struct Files<'a> {
     dir: &'a str,
 }
 
-impl Files<'_> {
+impl<'a> Files<'a> {
+    fn of(root: &'a HostRoot, dir: &'a str) -> Self {
+        Self { root, dir }
+    }
+
+    /// Its processor time, in ns.
+    fn cpu(&self) -> Option<u64> {
+        self.read("cpu.stat").and_then(|text| cpu_nsec(&text))
+    }
+
     /// Absent without the controller; a service that ends meanwhile has nothing to say.
     fn read(&self, file: &str) -> Option<String> {
         let path = format!("{}/{file}", self.dir);
@@ -124,12 +174,12 @@ impl Files<'_> {
 
     /// The group as it was, unless it has used the processor; numbers stand still while they are near what was said.
     fn look(&self, known: Option<Group>, now: Instant, name: impl FnOnce() -> String) -> Group {
-        let cpu = self.read("cpu.stat").and_then(|text| cpu_nsec(&text));
+        let cpu = self.cpu();
         let idle = |known: &Group| {
             cpu.is_some() && known.cpu == cpu && now.saturating_duration_since(known.read) < IDLE
         };
         let last = match known {
-            Some(known) if idle(&known) => return known,
+            Some(known) if idle(&known) => return Group { idle: true, ..known },
             known => known.map(|known| known.usage).unwrap_or_default(),
         };
         let hold = |last, now: Option<u64>| now.map(|now| held(last, now));
@@ -146,6 +196,7 @@ impl Files<'_> {
         };
         Group {
             read: now,
+            idle: false,
             cpu,
             usage,
         }
@@ -167,146 +218,4 @@ fn sum(text: &str, key: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn plant(host: &Path, group: &str, files: &[(&str, &str)]) {
-        let dir = host.join("sys/fs/cgroup").join(group);
-        std::fs::create_dir_all(&dir).unwrap();
-        for (file, text) in files {
-            std::fs::write(dir.join(file), text).unwrap();
-        }
-    }
-
-    fn look(host: &Path) -> Result<Vec<UnitUsage>, String> {
-        let root = HostRoot::new(host, "/proc", "/sys");
-        Groups::default().usage(&root, &Redactor::default())
-    }
-
-    #[test]
-    fn every_running_service_and_container_is_told_in_whichever_slice_and_no_pod_or_login() {
-        let host = tempfile::tempdir().unwrap();
-        plant(host.path(), "", &[("cgroup.controllers", "cpu io memory pids\n")]);
-        plant(
-            host.path(),
-            "system.slice/nginx.service",
-            &[
-                ("cpu.stat", "usage_usec 1500\nuser_usec 1000\n"),
-                ("memory.current", "4096\n"),
-                ("pids.current", "3\n"),
-                (
-                    "io.stat",
-                    "8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=1 wbytes=2\n",
-                ),
-            ],
-        );
-        let getty = "system.slice/system-getty.slice/getty@tty1.service";
-        plant(host.path(), getty, &[("cpu.stat", "usage_usec 7\n")]);
-        plant(
-            host.path(),
-            "kubepods.slice/x.service",
-            &[("memory.current", "1")],
-        );
-        plant(host.path(), "user.slice/user-0.slice/user@0.service", &[]);
-        for scope in ["libpod-1f.scope", "libpod-conmon-1f.scope", "session-3.scope"] {
-            plant(host.path(), &format!("machine.slice/{scope}"), &[]);
-        }
-        let all = look(host.path()).unwrap();
-        let names: Vec<&str> = all.iter().map(|usage| usage.name.as_str()).collect();
-        assert_eq!(names, ["getty@tty1.service", "libpod-1f.scope", "nginx.service"]);
-        let nginx = UnitUsage {
-            name: "nginx.service".into(),
-            cpu_usage_nsec: Some(1_500_000),
-            memory_current: Some(4096),
-            tasks_current: Some(3),
-            io_read_bytes: Some(11),
-            io_write_bytes: Some(22),
-        };
-        assert_eq!(all[2], nginx);
-        assert_eq!((all[0].memory_current, all[0].io_read_bytes), (None, None));
-    }
-
-    #[test]
-    fn a_service_that_has_not_used_the_processor_is_not_read_again_for_five_minutes() {
-        let host = tempfile::tempdir().unwrap();
-        plant(host.path(), "", &[("cgroup.controllers", "cpu memory\n")]);
-        let (mut groups, begin) = (Groups::default(), Instant::now());
-        let mut memory = |seconds, cpu: &str, memory: &str| {
-            let files = [("cpu.stat", cpu), ("memory.current", memory)];
-            plant(host.path(), "system.slice/a.service", &files);
-            let root = HostRoot::new(host.path(), "/proc", "/sys");
-            let now = begin + Duration::from_secs(seconds);
-            let all = groups.usage_at(&root, &Redactor::default(), now).unwrap();
-            all[0].memory_current.unwrap()
-        };
-        assert_eq!(memory(0, "usage_usec 5\n", "1000\n"), 1000);
-        assert_eq!(memory(60, "usage_usec 5\n", "2000\n"), 1000, "idle");
-        assert_eq!(memory(120, "usage_usec 6\n", "2000\n"), 2000);
-        assert_eq!(
-            memory(180, "usage_usec 7\n", "2010\n"),
-            2000,
-            "near what was said"
-        );
-        assert_eq!(memory(479, "usage_usec 7\n", "3000\n"), 2000);
-        assert_eq!(memory(480, "usage_usec 7\n", "3000\n"), 3000);
-    }
-
-    #[test]
-    fn an_instance_that_is_named_by_a_secret_is_called_as_its_unit_is() {
-        let host = tempfile::tempdir().unwrap();
-        plant(host.path(), "", &[("cgroup.controllers", "cpu\n")]);
-        let secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
-        let name = format!("backup@{secret}.service");
-        plant(host.path(), &format!("system.slice/{name}"), &[]);
-        let all = look(host.path()).unwrap();
-        let unit = Redactor::default().unit_name(&name.parse().unwrap());
-        assert_eq!(all[0].name, unit.as_str());
-        assert!(!all[0].name.contains(secret));
-    }
-
-    #[test]
-    fn nonsense_in_a_counter_is_no_number_and_a_link_leads_nowhere() {
-        let host = tempfile::tempdir().unwrap();
-        plant(host.path(), "", &[("cgroup.controllers", "cpu\n")]);
-        plant(
-            host.path(),
-            "system.slice/a\u{1b}[31m.service",
-            &[
-                ("cpu.stat", "usage_usec 18446744073709551615\n"),
-                ("memory.current", "-1\n"),
-                ("pids.current", "max\n"),
-                (
-                    "io.stat",
-                    "8:0 rbytes=18446744073709551615 wbytes=-2\n8:1 rbytes=9\n",
-                ),
-            ],
-        );
-        let link = host.path().join("sys/fs/cgroup/system.slice/link.service");
-        std::os::unix::fs::symlink("/etc", link).unwrap();
-        let all = look(host.path()).unwrap();
-        let expected = UnitUsage {
-            name: "a\\u{1b}[31m.service".into(),
-            io_read_bytes: Some(u64::MAX),
-            io_write_bytes: Some(0),
-            ..UnitUsage::default()
-        };
-        assert_eq!(all, [expected]);
-    }
-
-    #[test]
-    fn without_version_2_and_with_too_many_services_the_reason_is_told() {
-        let host = tempfile::tempdir().unwrap();
-        assert!(
-            look(host.path())
-                .unwrap_err()
-                .starts_with("no control groups of version 2")
-        );
-        plant(host.path(), "", &[("cgroup.controllers", "")]);
-        for number in 0..=SERVICES {
-            plant(host.path(), &format!("system.slice/{number}.service"), &[]);
-        }
-        assert_eq!(look(host.path()).unwrap_err(), "more than 2048 services run");
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! Interfaces with their addresses, as `ip address` shows them, in PID 1's network namespace.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use safetytwin_crds::item::machine::Interface;
 use safetytwin_crds::item::observed::ObservedInterface;
 use safetytwin_crds::names::printable;
@@ -24,13 +26,17 @@ const LINK: u8 = 0x20;
 /// Interfaces that stand for hardware, bridges, bonds and VLANs; and what moves of them.
 pub fn interfaces(source: &mut Source, steady: &mut Steady) -> (Vec<Interface>, Vec<ObservedInterface>) {
     let ours = in_host_namespace(source.root.proc());
-    let addresses4 = if ours { addresses4() } else { Vec::new() };
     if !ours {
         source
             .gaps
             .push("the agent is not in the host's network: interfaces and IPv4 addresses are unknown".into());
         return (Vec::new(), Vec::new());
     }
+    let addresses4 = addresses4().unwrap_or_else(|error| {
+        let gap = format!("failed to ask for IPv4 addresses: {error}");
+        source.gaps.push(gap);
+        Vec::new()
+    });
     let table =
         |file: &str| read_plain(&source.root.proc().join("1/net").join(file), LIMIT).unwrap_or_default();
     let addresses6 = addresses6(&String::from_utf8_lossy(&table("if_inet6")));
@@ -53,15 +59,16 @@ fn in_host_namespace(proc: &Path) -> bool {
 /// Addresses of an interface.
 type Addresses = Vec<(String, String)>;
 
-fn addresses4() -> Addresses {
-    let networks = sysinfo::Networks::new_with_refreshed_list();
-    let networks = networks.iter().flat_map(|all| all.iter());
-    let of = networks.flat_map(|(name, data)| {
-        let name = name.to_string_lossy().into_owned();
-        let v4 = data.ip_networks().iter().filter(|network| network.addr.is_ipv4());
-        v4.map(move |network| (name.clone(), format!("{}/{}", network.addr, network.prefix)))
+/// No file tells them: two questions to the kernel do, of this process's own network namespace.
+fn addresses4() -> nix::Result<Addresses> {
+    let v4 = |address: Option<SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
+    let named = getifaddrs()?.filter_map(|of| {
+        // A label such as `eth0:1` is an address of eth0.
+        let name = of.interface_name.split(':').next()?.to_owned();
+        let (address, mask): (Ipv4Addr, _) = (v4(of.address)?, v4(of.netmask)?);
+        Some((name, format!("{address}/{}", mask.to_bits().count_ones())))
     });
-    of.collect()
+    Ok(named.collect())
 }
 
 /// Lines of `if_inet6`: address, interface number, prefix length, scope, flags, name.
@@ -158,6 +165,19 @@ fd000000000000000000000000000004 04 40
         }
         assert!(!in_host_namespace(dir.path()));
         assert!(!in_host_namespace(&dir.path().join("nowhere")));
+    }
+
+    #[test]
+    fn addresses_of_version_4_are_those_of_this_network_with_their_prefix() {
+        let all = addresses4().unwrap();
+        assert!(
+            all.contains(&("lo".to_owned(), "127.0.0.1/8".to_owned())),
+            "{all:?}"
+        );
+        assert!(
+            all.iter()
+                .all(|(_, address)| address.parse::<Ipv4Addr>().is_err())
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A thousand processes cost some ten thousand system calls when everything is read (`rows` is about their `stat`). A
 //! program changes by an exec, which the kernel tells; where it does not, the name is compared with each row, group and
-//! command line after one minute, then after two, then every four, for as long as they stay the same. What none of these
+//! command line after one minute, then after two, then every four, for as long as they stay the same; not of a process
+//! whose only thread has not run since, by the kernel's own count. What none of these
 //! tells (another user or directory, an executable that was replaced) shows when what was read is too old, or dpkg has
 //! changed a package; of a process that is too young to be listed nothing is kept.
 
@@ -58,6 +59,8 @@ struct Entry {
     counts: Duration,
     due: Due,
     comm: Comm,
+    /// For how long its only thread had run when group and command line were looked at.
+    ran: Option<u64>,
     owner: Option<Owner>,
     known: Option<Known>,
 }
@@ -106,16 +109,21 @@ impl Memory {
         now: Instant,
         read: impl FnOnce() -> Option<Owner>,
     ) -> Option<Owner> {
-        let known = self
-            .known(stat)
-            .map(|entry| (entry.due.group, entry.owner.clone()));
+        let known = self.known_mut(stat).map(|entry| {
+            if stat.ran.is_some() && stat.ran == entry.ran {
+                (entry.due.group, entry.due.line) = (false, false);
+            }
+            (entry.due.group, entry.owner.clone())
+        });
         let owner = match &known {
             Some((false, owner)) => return owner.clone(),
             _ => read(),
         };
         let expires = now + self.believed(stat.pid, now);
         match self.entries.get_mut(&id(stat)) {
-            Some(entry) if known.is_some_and(|(_, before)| before == owner) => entry.due.group = false,
+            Some(entry) if known.is_some_and(|(_, before)| before == owner) => {
+                (entry.due.group, entry.ran) = (false, stat.ran);
+            }
             _ => {
                 let entry = Entry {
                     expires,
@@ -123,6 +131,7 @@ impl Memory {
                     counts: CHECKED,
                     due: Due::default(),
                     comm: stat.comm,
+                    ran: stat.ran,
                     owner: owner.clone(),
                     known: None,
                 };
@@ -135,8 +144,8 @@ impl Memory {
     /// The item of a process, if it was read and nothing is known to have changed; `same` looks at what is due again,
     /// where something is.
     pub fn item(&mut self, stat: &Stat, same: impl FnOnce(Due, &Known) -> bool) -> Option<Known> {
-        let known = self.known(stat)?.known.clone()?;
-        let entry = self.entries.get_mut(&id(stat))?;
+        let entry = self.known_mut(stat)?;
+        let known = entry.known.clone()?;
         let due = entry.due;
         if (due.line || due.sockets) && !same(due, &known) {
             (entry.known, entry.counts) = (None, CHECKED);
@@ -172,10 +181,9 @@ impl Memory {
         Duration::from_millis(period - old)
     }
 
-    fn known(&self, stat: &Stat) -> Option<&Entry> {
-        self.entries
-            .get(&id(stat))
-            .filter(|entry| entry.comm == stat.comm)
+    fn known_mut(&mut self, stat: &Stat) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(&id(stat));
+        entry.filter(|entry| entry.comm == stat.comm)
     }
 }
 
@@ -298,14 +306,17 @@ mod tests {
         assert!(item(&mut memory, &stat).is_none(), "it is read again");
     }
 
-    /// At which of these seconds after it was read a process that stays the same is looked at, or read again.
-    fn looks(until: u64) -> Vec<u64> {
+    /// At which of these seconds after it was read a process that stays the same is looked at, or read again; `ran` says
+    /// for how long it has run then.
+    fn looks(until: u64, ran: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
         let (_, known) = candidate(5, "a", 1);
         let looked = (0..until).step_by(10).filter(|seconds| {
             let now = start + Duration::from_secs(*seconds);
             memory.begin(now, &News::default(), false);
+            let ran = ran(*seconds);
+            let stat = Stat { ran, ..stat };
             let mut group = false;
             memory.owner(&stat, now, || {
                 group = true;
@@ -328,7 +339,14 @@ mod tests {
 
     #[test]
     fn where_the_kernel_tells_nothing_group_and_command_line_are_looked_at_after_growing_times() {
-        assert_eq!(looks(1300), [60, 170, 230, 350, 590, 830, 1070]);
+        assert_eq!(looks(1300, |_| None), [60, 170, 230, 350, 590, 830, 1070]);
+    }
+
+    #[test]
+    fn of_a_process_that_has_not_run_since_they_are_not_looked_at() {
+        // It ran once, in the fifth minute; it is read again at its moment in the half-hour.
+        let ran = |seconds| Some(if seconds < 300 { 500 } else { 501 });
+        assert_eq!(looks(1300, ran), [60, 170, 350]);
     }
 
     #[test]

@@ -57,6 +57,21 @@ pub struct Stat {
     pub cpu: u64,
     /// Resident pages.
     pub resident: u64,
+    /// Its only thread; where it has others, they may run while this one sleeps.
+    pub alone: bool,
+    /// For how many nanoseconds its only thread has run. Not in `stat`: see [`ran`]. None where that is not known.
+    pub ran: Option<u64>,
+}
+
+/// The time that a thread has run, of its `schedstat` (Documentation/scheduler/sched-stats.rst): while it stands still,
+/// the thread has done nothing. None where the kernel does not count it and writes zeros.
+pub fn ran(schedstat: &[u8]) -> Option<u64> {
+    let word = schedstat.split(u8::is_ascii_whitespace).next()?;
+    std::str::from_utf8(word)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|ran| *ran > 0)
 }
 
 impl Stat {
@@ -93,6 +108,8 @@ impl Stat {
             kernel: flags & KERNEL_THREAD != 0,
             cpu: number(11).saturating_add(number(12)),
             resident: number(21),
+            alone: number(17) == 1,
+            ran: None,
         })
     }
 }
@@ -285,6 +302,8 @@ mod tests {
             kernel: false,
             cpu: 0,
             resident: 0,
+            alone: true,
+            ran: None,
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) fn candidate(pid: i32, argument: &str, start: u64) -> Candidate {
         kernel: false,
         cpu: 0,
         resident: 0,
+        alone: true,
+        ran: None,
     };
     let item = ProcessItem {
         key: String::new(),
