@@ -102,7 +102,7 @@ pub struct Cli {
     #[arg(long, value_enum, default_value = "require")]
     pub admission_self_test: SelfTest,
     /// Serve Prometheus metrics over HTTP at this address, without authentication [default: nowhere].
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", env = "TWIN_AGENT_METRICS_ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
     /// Look once, print a v1 List and end.
     #[arg(long)]

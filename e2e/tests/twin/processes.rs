@@ -43,6 +43,14 @@ for p in PIDS; do
   tr '\0' '\t' < /proc/$p/cmdline
   printf '\n'
 done"#;
+/// All processes: pid, parent, terminal, state, seconds since the start, unit.
+const ALL: &str = "ps -eo pid=,ppid=,tty=,stat=,etimes=,unit:100=";
+/// The main processes of all services.
+const MAIN: &str = "systemctl show --property=MainPID --value '*.service'";
+/// Services in whose group people and jobs leave behind what is their own.
+const HOSTING: [&str; 5] = ["ssh", "cron", "atd", "getty@", "serial-getty@"];
+/// Old enough to be published, in seconds.
+const OLD: u64 = 60;
 const LISTENS: &str = "ss --no-header --tcp --udp --listening --numeric --processes";
 
 fn the_agent_says_what_ps_says(world: &World) -> Result<()> {
@@ -63,6 +71,7 @@ fn the_agent_says_what_ps_says(world: &World) -> Result<()> {
         if differences.is_empty() {
             compared = items.len();
             differences = differ(world, &items, &observed.processes)?;
+            differences.extend(missing_or_more(world, &observed.processes)?);
         }
         Ok(differences)
     });
@@ -76,6 +85,30 @@ fn the_agent_says_what_ps_says(world: &World) -> Result<()> {
 fn line(item: &ProcessItem) -> String {
     let words: Vec<String> = item.argv.iter().map(|word| word.lossy()).collect();
     words.join("\t")
+}
+
+/// What ps has on its own and is not published, and the other way round.
+fn missing_or_more(world: &World, observed: &[ObservedProcess]) -> Result<Vec<String>> {
+    let (all, main) = (world.lab.host().run(ALL)?, world.lab.host().run(MAIN)?);
+    let main: BTreeSet<&str> = main.split_whitespace().collect();
+    let ours: BTreeSet<String> = observed.iter().map(|process| process.pid.to_string()).collect();
+    let differs = |row: &&str| {
+        let fields: Vec<&str> = row.split_whitespace().collect();
+        let [pid, parent, terminal, state, age, unit] = fields[..] else {
+            return true;
+        };
+        let free = match unit.strip_suffix(".service") {
+            Some(service) => HOSTING.iter().any(|host| service.starts_with(host)) && !main.contains(pid),
+            None => !unit.starts_with("docker-") && !unit.starts_with("libpod-"),
+        };
+        let own = free && (parent, terminal) == ("1", "?") && !state.starts_with('Z');
+        let old = age.parse().is_ok_and(|age: u64| age >= OLD);
+        ours.contains(pid) != own && (old || !own)
+    };
+    let differing = all.lines().filter(differs);
+    Ok(differing
+        .map(|row| format!("only one of ps and the agent has {row}"))
+        .collect())
 }
 
 fn differ(world: &World, items: &[ProcessItem], observed: &[ObservedProcess]) -> Result<Vec<String>> {

@@ -34,9 +34,9 @@ const CONTAINERS: usize = 3;
 /// What may hold something of a host.
 const KINDS: &str = "hoststates,hostsections,twinclasses,digitaltwins,twinsnapshots,twinrestores,twinrevisions,events,\
                      configmaps";
-/// Where the controller answers.
-const METRICS: &str =
-    "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+/// Where the controller answers, and on the host the agent.
+const CONTROLLER_METRICS: u16 = 8080;
+const AGENT_METRICS: u16 = 9101;
 const UNIT_FILES: &str = "/etc/systemd/system";
 /// What is no secret, and is in the twin.
 const TOLD: &str = "told to the twin 5afe0002";
@@ -92,15 +92,31 @@ fn in_texts(world: &World, found: &Found, unit: &str) -> Result<()> {
     let journal = format!("journalctl --no-pager --output=cat --unit {}", agent::UNIT);
     found.none_in("the agent's log", &host.run(&journal)?)?;
     found.none_in("the agent's list", &Dump::text(world, "--level full")?)?;
-    let metrics = output(world.lab.command("bash").args(["-c", METRICS]))?;
-    ensure!(metrics.contains("# TYPE "), "{metrics}");
-    found.none_in("the controller's metrics", &metrics)?;
+    let controllers = output(
+        world
+            .lab
+            .command("bash")
+            .args(["-c", &metrics(CONTROLLER_METRICS)]),
+    )?;
+    let agents = host.run(&format!("bash -c {}", quote(&metrics(AGENT_METRICS))))?;
+    for (whose, metrics) in [
+        ("the controller's metrics", controllers),
+        ("the agent's metrics", agents),
+    ] {
+        ensure!(metrics.contains("# TYPE "), "{whose}: {metrics}");
+        found.none_in(whose, &metrics)?;
+    }
     let database = unpacked(&world.lab.path("etcd"))?;
     ensure!(
         database.contains(unit),
         "what was published is not in the database"
     );
     found.none_in("the database", &database)
+}
+
+/// A line of bash that asks for metrics.
+fn metrics(port: u16) -> String {
+    format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3")
 }
 
 fn on_disks(world: &World, found: &Found) -> Result<()> {

@@ -24,6 +24,10 @@ pub struct World {
     controller: Arc<Mutex<Option<Process>>>,
 }
 
+/// By default the agent listens nowhere.
+const METRICS_DROP_IN: &str = "/etc/systemd/system/twin-agent.service.d/metrics.conf";
+const METRICS: &str = "[Service]\nEnvironment=TWIN_AGENT_METRICS_ADDRESS=127.0.0.1:9101\n";
+
 impl World {
     /// Brings up the lab and installs the product.
     pub fn up() -> Result<Self> {
@@ -35,6 +39,7 @@ impl World {
         let installed = lab
             .host()
             .run("systemctl stop kubelet.service")
+            .and_then(|_| lab.host().write(METRICS_DROP_IN, METRICS))
             .and_then(|_| product::install(&lab, AgentPlace::Service));
         match installed {
             Ok(controller) => Ok(Self {

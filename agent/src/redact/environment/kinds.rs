@@ -52,6 +52,8 @@ const UNITS: [&str; 28] = [
     "", "%", "k", "m", "g", "t", "kb", "mb", "gb", "tb", "ki", "mi", "gi", "ti", "kib", "mib", "gib", "tib",
     "b", "ns", "us", "ms", "s", "sec", "min", "h", "d", "w",
 ];
+/// Options of Java's virtual machine that are a word behind one dash.
+const JAVA: [&str; 6] = ["server", "client", "ea", "da", "esa", "dsa"];
 /// Most digits of a number: those of a moment in seconds, and of a size in 32 bits.
 const DIGITS: usize = 10;
 /// Most letters of one part of a word, and digits before or after them.
@@ -69,6 +71,9 @@ pub fn holds_no_secret(value: &str) -> bool {
         let Some(flag) = word.strip_prefix('-').filter(|flag| !negative(flag)) else {
             return is_harmless(word) || before.is_some_and(|name| is_argument(name, word));
         };
+        if is_of_java(flag) {
+            return true;
+        }
         let name = flag.trim_start_matches('-');
         if let Some((name, value)) = name.split_once('=') {
             return is_word(name) && is_argument(name, value);
@@ -80,6 +85,19 @@ pub fn holds_no_secret(value: &str) -> bool {
             false => is_word(name),
         }
     })
+}
+
+/// An option of Java's virtual machine: `server`, `XX:+UseG1GC`, `XX:MaxGCPauseMillis=200`.
+fn is_of_java(flag: &str) -> bool {
+    let Some(option) = flag.strip_prefix("XX:") else {
+        return JAVA.contains(&flag);
+    };
+    let (name, value) = option.split_once('=').unwrap_or((option, ""));
+    let name = name.strip_prefix(['+', '-']).unwrap_or(name);
+    name.len() <= WORD
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric())
+        && is_argument(name, value)
 }
 
 /// `j4`, `Xmx512m`.

@@ -46,6 +46,7 @@ fn what_services_are_told_every_day_is_kept() {
         "KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml --v=2",
         "LIBVIRTD_ARGS=--timeout 120",
         "JAVA_OPTS=-Xms512m -Xmx2g -Dlog.level=info",
+        "JAVA_OPTS=-server -ea -XX:+UseG1GC -XX:-OmitStackTraceInFastThrow -XX:MaxGCPauseMillis=200",
         "INSTANCE=%i",
         "OPTIONS=-l 127.0.0.1 -p 11211 -U 0",
     ] {
@@ -78,6 +79,10 @@ fn a_value_of_which_nothing_is_known_stays_on_the_host() {
         "OPTIONS=--greeting hunter2",
         "OPTIONS=-pHunter2 --port 1",
         "JAVA_OPTS=-Dstore=hunter2",
+        "JAVA_OPTS=-XX:OnError=hunter2",
+        "JAVA_OPTS=-XX:+hunter2",
+        "JAVA_OPTS=-XX:+Hunter_2",
+        "JAVA_OPTS=-serverhunter2",
         "x=q",
         "PATH=/usr/bin GREETING=hunter2",
         "API_USER=admin:hunter2",
