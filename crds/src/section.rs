@@ -48,7 +48,7 @@ pub enum SectionName {
     Machine,
     /// AI runtimes: [`crate::item::AiItem`].
     Ai,
-    /// Pids and counters, one item, or several that add up where one would be too large: [`crate::item::Observed`].
+    /// Pids and counters, several items that add up: [`crate::item::Observed::add`].
     Observed,
     /// Packages, opt-in: [`crate::item::PackageItem`].
     Packages,

@@ -2,9 +2,9 @@
 //! does lies in parts of its own, which are neither encoded nor written again.
 //!
 //! ```text
-//! units ──────────────────────────▶ parts │ the same allocations as last time: the same parts
-//! containers, processes, machine ─▶ parts │
-//! load ───────────────────────────▶ parts │ moves each minute
+//! load ───────────────────────────▶ parts │ moves each minute; first, so that there is always room for it
+//! containers, processes, machine ─▶ parts │ the same allocations as last time: the same parts
+//! units ──────────────────────────▶ parts │
 //! ```
 
 use std::borrow::Cow;
@@ -20,16 +20,16 @@ use super::encode::Parts;
 /// How often what is observed moves, by who observes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moves {
-    /// What is in force of units: most of the section.
-    WithUnits,
-    /// Counters stand still until they are some percent away.
-    Seldom,
     /// The load.
     Always,
+    /// Counters stand still until they are some percent away.
+    Seldom,
+    /// What is in force of units: most of the section.
+    WithUnits,
 }
 
 impl Moves {
-    const ALL: [Self; 3] = [Self::WithUnits, Self::Seldom, Self::Always];
+    const ALL: [Self; 3] = [Self::Always, Self::Seldom, Self::WithUnits];
 
     /// Of what the collector of this section observes.
     fn of(section: Option<SectionName>) -> Self {
@@ -218,12 +218,12 @@ mod tests {
         let first = look("load", SectionName::Observed, load(1));
         assert_eq!((first.parts.len(), first.items), (2, 2));
         let then = look("load", SectionName::Observed, load(2));
-        assert_eq!(then.parts[0], first.parts[0]);
-        assert_ne!(then.parts[1], first.parts[1]);
+        assert_eq!(then.parts[1], first.parts[1]);
+        assert_ne!(then.parts[0], first.parts[0]);
         let last = look("units", SectionName::Units, unit("a.service", "failed"));
-        assert_ne!(last.parts[0], first.parts[0]);
-        assert_eq!(last.parts[1], then.parts[1]);
-        let [units, moves] = &read::<Observed>(&last)[..] else {
+        assert_ne!(last.parts[1], first.parts[1]);
+        assert_eq!(last.parts[0], then.parts[0]);
+        let [moves, units] = &read::<Observed>(&last)[..] else {
             panic!("two items");
         };
         assert_eq!((units, moves), (&unit("a.service", "failed"), &load(2)));

@@ -67,12 +67,7 @@ impl Board {
                     }
                     collected.content
                 }),
-                observed: {
-                    if let Some(before) = before {
-                        share(&mut collected.observed, &before.observed);
-                    }
-                    collected.observed
-                },
+                observed: collected.observed,
             },
             Err(error) => Report {
                 section,
@@ -119,30 +114,6 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_equal_to_what_was_posted_before_is_the_same_allocation() {
-        let board = Board::default();
-        let posted = |unknown: &str| {
-            let observed = Observed {
-                unknown: vec![unknown.into()],
-                ..Observed::default()
-            };
-            let collected = Collected {
-                observed: Arc::new(observed),
-                ..Collected::whole(Content::Processes(vec![]))
-            };
-            board.post("processes", Some(SectionName::Processes), Ok(collected));
-            board.reports().remove("processes").unwrap()
-        };
-        let (first, same, other) = (posted("a"), posted("a"), posted("b"));
-        assert!(Arc::ptr_eq(&first.observed, &same.observed));
-        assert!(Arc::ptr_eq(
-            first.content.as_ref().unwrap(),
-            other.content.as_ref().unwrap()
-        ));
-        assert_eq!(other.observed.unknown, ["b"]);
-    }
 
     #[test]
     fn a_failure_keeps_the_last_known_content_and_says_why() {

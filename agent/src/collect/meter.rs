@@ -8,6 +8,7 @@ use rustix::thread::{Pid, gettid};
 use rustix::time::{ClockId, clock_gettime};
 use safetytwin_crds::section::SectionName;
 
+use super::schedstat::SchedStat;
 use super::{Budget, Collector};
 use crate::hostroot::read_single;
 
@@ -154,14 +155,10 @@ impl Meter {
         Pid::from_raw(self.shared.thread.load(Ordering::Relaxed))
     }
 
-    /// Time on a CPU of the collector's thread, seen from outside: the first number of `schedstat`, in ns
-    /// (Documentation/scheduler/sched-stats.rst); none where the kernel does not count it.
+    /// Time on a CPU of the collector's thread, seen from outside; none where the kernel does not count it.
     pub fn thread_cpu(&self) -> Option<Duration> {
         let path = format!("/proc/self/task/{}/schedstat", self.thread()?.as_raw_nonzero());
-        let text = String::from_utf8(read_single(path.as_ref(), 256).ok()?).ok()?;
-        Some(Duration::from_nanos(
-            text.split_whitespace().next()?.parse().ok()?,
-        ))
+        Some(SchedStat::parse(&read_single(path.as_ref(), 256).ok()?)?.ran)
     }
 }
 

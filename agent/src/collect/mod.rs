@@ -25,6 +25,7 @@ pub mod optin;
 pub mod processes;
 pub mod runit;
 pub mod runner;
+pub mod schedstat;
 pub mod size;
 pub mod steady;
 pub mod thread;

@@ -16,7 +16,7 @@ use super::board::Board;
 use super::meter::{Meter, process_cpu};
 use super::thread::GRACE;
 
-/// Between two looks: each wakes the process, and no budget is shorter than a few of them.
+/// Between two looks: each wakes the process, and no budget is shorter than two of them.
 const TICK: Duration = Duration::from_secs(10);
 /// How long one that spins may go on.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Config, Resource, ResourceExt as _};
 use safetytwin_crds::names::AGENT_MANAGER;
@@ -196,10 +197,8 @@ impl ClusterApi {
         let head = HostState::new(spec.host.as_str(), spec.clone());
         let (what, name) = (writing(&head), head.name_any());
         let (params, patch) = replacing(&what, &head.spec)?;
-        match within(what.clone(), self.heads.patch(&name, &params, &patch)).await {
-            Err(error) if error.code() == 404 => within(what, self.heads.create(&post(), &head)).await,
-            answer => answer,
-        }
+        let written = within(what.clone(), self.heads.patch(&name, &params, &patch)).await;
+        or_make(written, within(what, self.heads.create(&post(), &head))).await
     }
 
     /// Writes one section, made when there is none. Only its metadata is asked for in return: the rest is what was sent.
@@ -208,13 +207,9 @@ impl ClusterApi {
         let what = writing(&section);
         let (params, patch) = replacing(&what, &section.spec)?;
         let written = within(what.clone(), self.sections.patch_metadata(name, &params, &patch)).await;
-        match written.map(drop) {
-            Err(error) if error.code() == 404 => {
-                let made = within(what, self.sections.create(&post(), &section)).await;
-                made.map(drop)
-            }
-            answer => answer,
-        }
+        let params = post();
+        let make = within(what, self.sections.create(&params, &section));
+        or_make(written.map(drop), make.map_ok(drop)).await
     }
 
     /// Whether a dry run of writing another host's head is refused, as admission policy should.
@@ -260,6 +255,17 @@ fn replacing<S: Serialize>(what: &str, spec: &S) -> Result<(PatchParams, Patch<(
         ..PatchParams::default()
     };
     Ok((params, Patch::Json(made(what, operations)?)))
+}
+
+/// Makes what is not there to be written.
+async fn or_make<T>(
+    written: Result<T, ApiError>,
+    make: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    match written {
+        Err(error) if error.code() == 404 => make.await,
+        answer => answer,
+    }
 }
 
 fn made<T: DeserializeOwned>(what: &str, value: serde_json::Value) -> Result<T, ApiError> {

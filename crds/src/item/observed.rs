@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::InForce;
 
-/// The `observed` section, rewritten at most every 60 s. Of a host on which thousands of things run it is cut into
-/// several: see [`Observed::add`].
+/// The `observed` section, rewritten at most every 60 s. It has several of these, each of some collectors, and more of a
+/// host on which thousands of things run: see [`Observed::add`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observed {
@@ -144,8 +144,8 @@ pub struct ObservedProcess {
     /// processor before; stands still until that is 4 % away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ticks: Option<u64>,
-    /// Resident memory in pages, as of the same look, or where its only thread has not run since, one in the last half
-    /// hour; stands still until that is 4 % away.
+    /// Resident memory in pages, as of the same look, or where its only thread has not run since, one about half an hour
+    /// ago; stands still until that is 4 % away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_pages: Option<u64>,
 }
@@ -172,7 +172,7 @@ pub struct ProcessEvents {
 
 /// What a unit uses, by the counters of its control group; named as systemd's properties are.
 /// A number stands still until the true one is 4 % away. Where the group did not use the processor, all but CPU time is
-/// at most five minutes old, and so is that while all such groups of a slice use less than 5 ms together.
+/// at most five minutes old, and so is that while all such groups of a slice use less than about 5 ms together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnitUsage {

@@ -4,6 +4,7 @@
 //! that has grown. A service that does not run has no group.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -20,8 +21,8 @@ const LIMIT: u64 = 256 * 1024;
 /// What a service that does nothing has: its memory goes only where others need it. Read again after this time.
 const IDLE: Duration = Duration::from_secs(300);
 /// What all idle groups of a slice may use together before they are looked at, in ns: about what those that run use
-/// between the look at the slice and at them.
-const UNNOTICED: i128 = 5_000_000;
+/// between the look at the slice and at them. A slice that has used less than before was made anew.
+const UNNOTICED: RangeInclusive<i128> = -5_000_000..=5_000_000;
 
 /// What was read of each group, by its directory.
 #[derive(Default)]
@@ -111,7 +112,7 @@ impl Look<'_> {
             }
         }
         let grown = self.beyond(slice).zip(before).map(|(now, before)| now - before);
-        if grown.is_some_and(|grown| grown < UNNOTICED) {
+        if grown.is_some_and(|grown| UNNOTICED.contains(&grown)) {
             return before;
         }
         for group in idle {

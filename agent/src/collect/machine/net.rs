@@ -174,10 +174,14 @@ fd000000000000000000000000000004 04 40
             all.contains(&("lo".to_owned(), "127.0.0.1/8".to_owned())),
             "{all:?}"
         );
-        assert!(
-            all.iter()
-                .all(|(_, address)| address.parse::<Ipv4Addr>().is_err())
-        );
+        for (_, address) in all {
+            let (address, prefix) = address.split_once('/').unwrap();
+            let prefix: u8 = prefix.parse().unwrap();
+            assert!(
+                address.parse::<Ipv4Addr>().is_ok() && prefix <= 32,
+                "{address}/{prefix}"
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! changed a package; of a process that is too young to be listed nothing is kept.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use safetytwin_crds::item::ProcessItem;
 use super::events::News;
 use super::table::{Comm, Owner, Stat};
 
-/// Nothing is believed for longer. What was read at one time is read again spread over this time, so that no single scan
+/// Nothing but a row is believed for longer. What was read at one time is read again spread over this time, so that no single scan
 /// reads all.
 pub const BELIEVED: Duration = Duration::from_secs(1800);
 /// What is believed is checked this often: the sockets that listen, the first time the row of each process, and where
@@ -59,8 +60,10 @@ struct Entry {
     counts: Duration,
     due: Due,
     comm: Comm,
-    /// For how long its only thread had run when group and command line were looked at.
-    ran: Option<u64>,
+    /// How far its only thread had run when the group was looked at.
+    group_at: Option<NonZeroU64>,
+    /// The same of the command line.
+    line_at: Option<NonZeroU64>,
     owner: Option<Owner>,
     known: Option<Known>,
 }
@@ -110,10 +113,8 @@ impl Memory {
         read: impl FnOnce() -> Option<Owner>,
     ) -> Option<Owner> {
         let known = self.known_mut(stat).map(|entry| {
-            if stat.ran.is_some() && stat.ran == entry.ran {
-                (entry.due.group, entry.due.line) = (false, false);
-            }
-            (entry.due.group, entry.owner.clone())
+            let due = entry.due.group && has_run(stat, entry.group_at);
+            (due, entry.owner.clone())
         });
         let owner = match &known {
             Some((false, owner)) => return owner.clone(),
@@ -122,7 +123,7 @@ impl Memory {
         let expires = now + self.believed(stat.pid, now);
         match self.entries.get_mut(&id(stat)) {
             Some(entry) if known.is_some_and(|(_, before)| before == owner) => {
-                (entry.due.group, entry.ran) = (false, stat.ran);
+                (entry.due.group, entry.group_at) = (false, stat.ran);
             }
             _ => {
                 let entry = Entry {
@@ -131,7 +132,8 @@ impl Memory {
                     counts: CHECKED,
                     due: Due::default(),
                     comm: stat.comm,
-                    ran: stat.ran,
+                    group_at: stat.ran,
+                    line_at: None,
                     owner: owner.clone(),
                     known: None,
                 };
@@ -146,19 +148,24 @@ impl Memory {
     pub fn item(&mut self, stat: &Stat, same: impl FnOnce(Due, &Known) -> bool) -> Option<Known> {
         let entry = self.known_mut(stat)?;
         let known = entry.known.clone()?;
-        let due = entry.due;
+        // What is due stays so until it has run.
+        let line = entry.due.line && has_run(stat, entry.line_at);
+        let due = Due { line, ..entry.due };
         if (due.line || due.sockets) && !same(due, &known) {
             (entry.known, entry.counts) = (None, CHECKED);
             return None;
         }
-        (entry.due.line, entry.due.sockets) = (false, false);
+        entry.due.sockets = false;
+        if line {
+            (entry.due.line, entry.line_at) = (false, stat.ran);
+        }
         Some(known)
     }
 
     /// Keeps what was read of a process whose owner was asked for.
     pub fn keep(&mut self, stat: &Stat, known: &Known) {
         if let Some(entry) = self.entries.get_mut(&id(stat)) {
-            entry.known = Some(known.clone());
+            (entry.known, entry.line_at) = (Some(known.clone()), stat.ran);
         }
     }
 
@@ -185,6 +192,11 @@ impl Memory {
         let entry = self.entries.get_mut(&id(stat));
         entry.filter(|entry| entry.comm == stat.comm)
     }
+}
+
+/// Whether it may have run since it had run that far.
+fn has_run(stat: &Stat, then: Option<NonZeroU64>) -> bool {
+    stat.ran.is_none() || stat.ran != then
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -308,7 +320,7 @@ mod tests {
 
     /// At which of these seconds after it was read a process that stays the same is looked at, or read again; `ran` says
     /// for how long it has run then.
-    fn looks(until: u64, ran: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
+    fn looks(until: u64, ran: impl Fn(u64) -> Option<NonZeroU64>) -> Vec<u64> {
         let start = Instant::now();
         let (mut memory, stat) = of_one(start);
         let (_, known) = candidate(5, "a", 1);
@@ -345,8 +357,46 @@ mod tests {
     #[test]
     fn of_a_process_that_has_not_run_since_they_are_not_looked_at() {
         // It ran once, in the fifth minute; it is read again at its moment in the half-hour.
-        let ran = |seconds| Some(if seconds < 300 { 500 } else { 501 });
-        assert_eq!(looks(1300, ran), [60, 170, 350]);
+        let ran = |seconds| NonZeroU64::new(if seconds < 300 { 500 } else { 501 });
+        assert_eq!(looks(1300, ran), [60, 170, 300]);
+    }
+
+    #[test]
+    fn what_is_due_stays_due_until_the_process_has_run_however_often_its_owner_is_asked_for() {
+        let start = Instant::now();
+        // Its moment in the half-hour is the 1112th second.
+        let (stat, known) = candidate(1, "a", 1);
+        let mut memory = Memory::default();
+        memory.begin(start, &told(), false);
+        memory.owner(&stat, start, || Some(Owner::Nobody));
+        memory.keep(&stat, &known);
+        let at = |ran| Stat {
+            ran: NonZeroU64::new(ran),
+            ..stat
+        };
+        let looked = |memory: &mut Memory, stat: &Stat, seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            memory.begin(now, &News::default(), false);
+            let mut groups = 0;
+            for _ in 0..2 {
+                memory.owner(stat, now, || {
+                    groups += 1;
+                    Some(Owner::Nobody)
+                });
+            }
+            let mut line = false;
+            let known = memory.item(stat, |due, _| {
+                line = due.line;
+                true
+            });
+            assert!(known.is_some());
+            (groups, line)
+        };
+        assert_eq!(looked(&mut memory, &at(500), 60), (1, true));
+        // Its row may be older than the look that is due.
+        assert_eq!(looked(&mut memory, &at(500), 190), (0, false));
+        assert_eq!(looked(&mut memory, &at(501), 200), (1, true));
+        assert_eq!(looked(&mut memory, &at(502), 210), (0, false), "it is not due");
     }
 
     #[test]

@@ -4,24 +4,30 @@
 //! terminal seldom changes. So a row counts for a minute (half of it, when a scan is made anyway) while the process and
 //! its parent are listed and nothing was told of either; for two, then four, of a process that does not use the
 //! processor meanwhile. Then the kernel is asked first whether its only thread has run at all since (`schedstat`, the
-//! cheapest file of a process): one that has not is as it was. What the list does not show and the kernel does not tell shows that much later: another name
+//! cheapest file of a process): one that has not is as it was.
+//!
+//! What the list does not show and the kernel does not tell shows only when a row is looked at again: another name
 //! without an exec, a parent that nobody reaps; and where it tells nothing at all, a program that calls another in its
 //! place, an end that nobody reaps, and a pid that is used again within seconds.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::events::News;
-use super::memory::{BELIEVED, CHECKED, FRESH};
-use super::table::{Stat, ran};
+use super::memory::{CHECKED, FRESH};
+use super::table::Stat;
 use crate::collect::census::Census;
+use crate::collect::schedstat::SchedStat;
 use crate::hostroot::{entries, read_record};
 
 /// How often the time for which a row counts is doubled.
 const DOUBLED: u8 = 2;
 
+/// How often in a row a process that sleeps is not read: for half an hour.
+const ASLEEP: u8 = 8;
 /// How long the row of a kernel's thread counts.
 const OF_KERNEL: Duration = Duration::from_secs(600);
 
@@ -30,10 +36,10 @@ struct Row {
     stat: Stat,
     /// When it was read, or the process found asleep since.
     read: Instant,
-    /// When it was read.
-    whole: Instant,
     /// How often the process was found as it had been, [`DOUBLED`] at most.
     still: u8,
+    /// How often the process was found asleep since it was read.
+    asleep: u8,
 }
 
 impl Row {
@@ -52,8 +58,8 @@ impl Row {
         Self {
             stat,
             read,
-            whole: read,
             still,
+            asleep: 0,
         }
     }
 
@@ -63,12 +69,12 @@ impl Row {
             return Ok(self);
         }
         // Others may have taken its memory away.
-        let believed = now.saturating_duration_since(self.whole) < BELIEVED;
-        if believed && self.stat.ran.is_some() && self.stat.ran == read_ran(dir, self.stat.pid) {
+        if self.asleep < ASLEEP && self.stat.ran.is_some() && self.stat.ran == read_ran(dir, self.stat.pid) {
             let still = DOUBLED.min(self.still + 1);
             return Ok(Self {
                 read: now,
                 still,
+                asleep: self.asleep + 1,
                 ..self
             });
         }
@@ -159,7 +165,7 @@ impl Rows {
         for pid in &self.listed {
             while known.next_if(|row| row.stat.pid < *pid).is_some() {}
             let row = match known.next_if(|row| row.stat.pid == *pid) {
-                Some(row) if self.is_left_alone(&row.stat, news) => row.again(&dir, now),
+                Some(row) if self.is_left_alone(&row.stat, news, &all) => row.again(&dir, now),
                 row => Err(row),
             };
             let row = match row {
@@ -177,9 +183,13 @@ impl Rows {
         Ok(all)
     }
 
-    /// Whether nothing was told of a process, and its parent is listed.
-    fn is_left_alone(&self, stat: &Stat, news: &News) -> bool {
+    /// Whether nothing was told of a process, and its parent is listed, and has not ended as far as those `before` it say:
+    /// it has another parent then, for which it need not run.
+    fn is_left_alone(&self, stat: &Stat, news: &News, before: &[Stat]) -> bool {
+        let parent = before.binary_search_by_key(&stat.ppid, |stat| stat.pid);
+        let parent = parent.ok().and_then(|at| before.get(at));
         !news.missed
+            && !parent.is_some_and(|parent| matches!(parent.state, b'Z' | b'X'))
             && (stat.ppid == 0 || self.listed.binary_search(&stat.ppid).is_ok())
             && !news.renewed.contains(&stat.pid)
             && !news.renewed.contains(&stat.ppid)
@@ -199,8 +209,9 @@ fn read_row(dir: &OwnedFd, pid: i32, before: Option<&Row>) -> Option<Stat> {
     Some(Stat { ran, ..stat })
 }
 
-fn read_ran(dir: &OwnedFd, pid: i32) -> Option<u64> {
-    ran(&read_record(dir, Path::new(&format!("{pid}/schedstat"))).ok()?)
+fn read_ran(dir: &OwnedFd, pid: i32) -> Option<NonZeroU64> {
+    let bytes = read_record(dir, Path::new(&format!("{pid}/schedstat"))).ok()?;
+    SchedStat::parse(&bytes)?.mark()
 }
 
 #[cfg(test)]

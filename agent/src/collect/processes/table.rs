@@ -1,6 +1,7 @@
 //! What procfs says of a process, and which processes are on their own. Pure.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
 
 /// Kernel thread (`PF_KTHREAD`, include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -59,19 +60,8 @@ pub struct Stat {
     pub resident: u64,
     /// Its only thread; where it has others, they may run while this one sleeps.
     pub alone: bool,
-    /// For how many nanoseconds its only thread has run. Not in `stat`: see [`ran`]. None where that is not known.
-    pub ran: Option<u64>,
-}
-
-/// The time that a thread has run, of its `schedstat` (Documentation/scheduler/sched-stats.rst): while it stands still,
-/// the thread has done nothing. None where the kernel does not count it and writes zeros.
-pub fn ran(schedstat: &[u8]) -> Option<u64> {
-    let word = schedstat.split(u8::is_ascii_whitespace).next()?;
-    std::str::from_utf8(word)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|ran| *ran > 0)
+    /// Stands still while its only thread does nothing ([`crate::collect::schedstat::SchedStat::mark`]); none where that is not known. Not in `stat`.
+    pub ran: Option<NonZeroU64>,
 }
 
 impl Stat {

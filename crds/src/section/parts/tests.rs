@@ -136,3 +136,50 @@ fn an_item_is_where_the_writer_said_it_would_be() {
         assert_eq!(&parts[part].json().unwrap()[at], item);
     }
 }
+
+#[test]
+fn parts_that_are_known_are_taken_as_they_are_with_the_number_of_their_items() {
+    let item = |text: &str| format!("\"{text}\"").into_bytes();
+    let mut first = PartWriter::default();
+    for text in ["a", "b"] {
+        first.push(&item(text)).unwrap();
+    }
+    let known = first.finish().unwrap().parts;
+    let mut writer = PartWriter::default();
+    writer.push(&item("before")).unwrap();
+    assert!(writer.append(&known, 2).unwrap());
+    assert_eq!(writer.end_part().unwrap(), 2);
+    let place = writer.push(&item("after")).unwrap().unwrap();
+    assert_eq!(place.0, 2, "it begins a part of its own");
+    let Fitted { parts, left_out } = writer.finish().unwrap();
+    let texts: Vec<Vec<u8>> = parts.iter().map(|part| part.json().unwrap()).collect();
+    assert_eq!(
+        texts,
+        [
+            b"[\"before\"]".to_vec(),
+            b"[\"a\",\"b\"]".to_vec(),
+            b"[\"after\"]".to_vec()
+        ]
+    );
+    assert_eq!((left_out.kept(), parts[1].clone()), (4, known[0].clone()));
+}
+
+#[test]
+fn parts_for_which_there_is_no_room_are_not_taken_in_part() {
+    let mut one = PartWriter::default();
+    one.push(b"1").unwrap();
+    let part = one.finish().unwrap().parts.remove(0);
+    let mut writer = PartWriter::default();
+    assert!(
+        writer
+            .append(&vec![part.clone(); MAX_PARTS - 1], MAX_PARTS - 1)
+            .unwrap()
+    );
+    assert!(!writer.append(&[part.clone(), part.clone()], 2).unwrap());
+    assert!(writer.append(&[part], 1).unwrap());
+    assert_eq!(writer.push(b"2").unwrap(), None);
+    let Fitted { parts, left_out } = writer.finish().unwrap();
+    assert_eq!((parts.len(), left_out.kept()), (MAX_PARTS, MAX_PARTS));
+    let mut bounded = PartWriter::within(1);
+    assert!(!bounded.append(&parts, MAX_PARTS).unwrap());
+}

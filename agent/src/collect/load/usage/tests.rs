@@ -128,6 +128,10 @@ fn idle_services_are_looked_at_when_their_slice_has_used_more_than_is_known_of_i
     assert_eq!(cpu(360, 9208, 7000, 208, 1000), (7000, 208));
     assert_eq!(cpu(420, 10208, 8000, 208, 1000), (8000, 208));
     assert_eq!(cpu(480, 11218, 9000, 218, 1000), (9000, 218));
+    // A slice that was made anew has counted nothing of what ended in the one before.
+    assert_eq!(cpu(540, 10242, 10000, 240, 1000), (10000, 240));
+    assert_eq!(cpu(600, 10242, 10000, 240, 1000), (10000, 240));
+    assert_eq!(cpu(660, 10262, 10000, 260, 1000), (10000, 260));
 }
 
 #[test]

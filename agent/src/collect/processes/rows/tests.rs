@@ -127,6 +127,48 @@ fn a_process_whose_only_thread_has_not_run_is_as_it_was_for_half_an_hour() {
 }
 
 #[test]
+fn one_that_sleeps_has_another_parent_once_that_has_ended_though_nobody_reaps_it() {
+    let mut planted = Planted::new();
+    planted.write(50, 1, "parent");
+    planted.write(100, 50, "before");
+    std::fs::write(planted.proc.path().join("100/schedstat"), "500000 7 1\n").unwrap();
+    let parent = |planted: &mut Planted, seconds| {
+        let now = planted.begin + Duration::from_secs(seconds);
+        let (proc, quiet) = (planted.proc.path(), News::default());
+        let all = planted.rows.read(proc, now, &quiet, |_| true).unwrap();
+        all.iter().find(|stat| stat.pid == 100).unwrap().ppid
+    };
+    assert_eq!(parent(&mut planted, 0), 50);
+    let ended = "50 (parent) Z 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 50 0 0\n";
+    std::fs::write(planted.proc.path().join("50/stat"), ended).unwrap();
+    planted.write(100, 1, "before");
+    assert_eq!(parent(&mut planted, 60), 1);
+}
+
+#[test]
+fn where_the_kernel_counts_no_start_and_no_end_a_scan_lists_nothing_either() {
+    let mut planted = Planted::new();
+    let proc = planted.proc.path().to_path_buf();
+    std::fs::create_dir(proc.join("self")).unwrap();
+    std::fs::write(proc.join("self/status"), "NSpid:\t7\n").unwrap();
+    let last = |pid: u32| std::fs::write(proc.join("loadavg"), format!("0 0 0 1/2 {pid}\n")).unwrap();
+    last(100);
+    let mut pids = |seconds| {
+        let now = planted.begin + Duration::from_secs(seconds);
+        let all = planted.rows.read(&proc, now, &News::default(), |_| true).unwrap();
+        all.iter().map(|stat| stat.pid).collect::<Vec<_>>()
+    };
+    assert_eq!(pids(0), [1, 100]);
+    // In the place of another, so that the root of procfs has as many links.
+    std::fs::rename(proc.join("100"), proc.join("101")).unwrap();
+    let stat = "101 (x) S 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 101 0 0\n";
+    std::fs::write(proc.join("101/stat"), stat).unwrap();
+    assert_eq!(pids(1), [1, 100], "a list would show it");
+    last(101);
+    assert_eq!(pids(2), [1, 101]);
+}
+
+#[test]
 fn one_with_other_threads_or_whose_time_is_not_counted_is_read_each_time() {
     for (threads, ran) in [(2, "500000 7 1\n"), (1, "0 0 0\n")] {
         let mut planted = Planted::new();
