@@ -17,8 +17,8 @@ use safetytwin_crds::item::ProcessItem;
 use super::events::News;
 use super::table::{Comm, Owner, Stat};
 
-/// Nothing but a row is believed for longer. What was read at one time is read again spread over this time, so that no single scan
-/// reads all.
+/// Nothing but a row is believed for longer. What was read at one time is read again spread over this time, so that no
+/// single scan reads all.
 pub const BELIEVED: Duration = Duration::from_secs(1800);
 /// What is believed is checked this often: the sockets that listen, the first time the row of each process, and where
 /// the kernel does not tell of each exec, its group and command line, too; one that has another is read again.

@@ -183,8 +183,8 @@ impl Rows {
         Ok(all)
     }
 
-    /// Whether nothing was told of a process, and its parent is listed, and has not ended as far as those `before` it say:
-    /// it has another parent then, for which it need not run.
+    /// Whether nothing was told of a process, and its parent is listed and has not ended, as far as those `before` it
+    /// say: then it has another parent, for which it need not run.
     fn is_left_alone(&self, stat: &Stat, news: &News, before: &[Stat]) -> bool {
         let parent = before.binary_search_by_key(&stat.ppid, |stat| stat.pid);
         let parent = parent.ok().and_then(|at| before.get(at));
