@@ -8,7 +8,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use safetytwin_crds::canonical::canonical_json;
 use safetytwin_crds::item::Observed;
@@ -48,15 +48,15 @@ pub struct Moving([Known; 3]);
 /// The parts that were made of these.
 #[derive(Default)]
 struct Known {
-    /// Held, so that no other observation can come to lie at the same place.
-    of: Vec<Arc<Observed>>,
+    /// Their places are held, so that no other observation can come to lie there; what they said is not.
+    of: Vec<Weak<Observed>>,
     /// How many items they hold, and the parts; none when something was left out, or nothing was made of them yet.
     parts: Option<(usize, Vec<Part>)>,
 }
 
 impl Known {
     fn parts_of(&self, sources: &[Arc<Observed>]) -> Option<&(usize, Vec<Part>)> {
-        let same = |(a, b): (&Arc<Observed>, &Arc<Observed>)| Arc::ptr_eq(a, b);
+        let same = |(of, source): (&Weak<Observed>, &Arc<Observed>)| of.as_ptr() == Arc::as_ptr(source);
         let same = self.of.len() == sources.len() && self.of.iter().zip(sources).all(same);
         self.parts.as_ref().filter(|_| same)
     }
@@ -85,7 +85,7 @@ impl Moving {
             let end = parts.end_part()?;
             let made = parts.parts().get(first..end).map(<[Part]>::to_vec);
             *known = Known {
-                of,
+                of: of.iter().map(Arc::downgrade).collect(),
                 parts: items.zip(made),
             };
         }
