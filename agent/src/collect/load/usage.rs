@@ -43,7 +43,12 @@ struct Group {
 
 impl Group {
     fn is_idle(&self, now: Instant) -> bool {
-        self.idle && now.saturating_duration_since(self.read) < IDLE
+        self.idle && self.is_fresh(now)
+    }
+
+    /// What was read counts still, if it has not used the processor since.
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.read) < IDLE
     }
 }
 
@@ -176,9 +181,7 @@ impl<'a> Files<'a> {
     /// The group as it was, unless it has used the processor; numbers stand still while they are near what was said.
     fn look(&self, known: Option<Group>, now: Instant, name: impl FnOnce() -> String) -> Group {
         let cpu = self.cpu();
-        let idle = |known: &Group| {
-            cpu.is_some() && known.cpu == cpu && now.saturating_duration_since(known.read) < IDLE
-        };
+        let idle = |known: &Group| cpu.is_some() && known.cpu == cpu && known.is_fresh(now);
         let last = match known {
             Some(known) if idle(&known) => return Group { idle: true, ..known },
             known => known.map(|known| known.usage).unwrap_or_default(),

@@ -60,7 +60,8 @@ pub struct Stat {
     pub resident: u64,
     /// Its only thread; where it has others, they may run while this one sleeps.
     pub alone: bool,
-    /// Stands still while its only thread does nothing ([`crate::collect::schedstat::SchedStat::mark`]); none where that is not known. Not in `stat`.
+    /// Stands still while its only thread does nothing; none where that is not known. Not in `stat`: see
+    /// [`crate::collect::schedstat::SchedStat::mark`].
     pub ran: Option<NonZeroU64>,
 }
 

@@ -31,6 +31,22 @@ impl Planted {
         std::fs::write(dir.join("stat"), stat).unwrap();
     }
 
+    /// Has the kernel count starts and ends: this pid was given last.
+    fn count(&self, last_pid: u32) {
+        let own = self.proc.path().join("self");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("status"), "NSpid:\t7\n").unwrap();
+        let averages = format!("0 0 0 1/2 {last_pid}\n");
+        std::fs::write(self.proc.path().join("loadavg"), averages).unwrap();
+    }
+
+    /// What a scan so many seconds after the first finds, where all are settled.
+    fn scan(&mut self, seconds: u64) -> Vec<Stat> {
+        let now = self.begin + Duration::from_secs(seconds);
+        let (proc, quiet) = (self.proc.path(), News::default());
+        self.rows.read(proc, now, &quiet, |_| true).unwrap()
+    }
+
     /// The name of process 100 at a scan so many seconds after the first.
     fn name(&mut self, seconds: u64, news: &News, settled: bool) -> String {
         let now = self.begin + Duration::from_secs(seconds);
@@ -133,9 +149,7 @@ fn one_that_sleeps_has_another_parent_once_that_has_ended_though_nobody_reaps_it
     planted.write(100, 50, "before");
     std::fs::write(planted.proc.path().join("100/schedstat"), "500000 7 1\n").unwrap();
     let parent = |planted: &mut Planted, seconds| {
-        let now = planted.begin + Duration::from_secs(seconds);
-        let (proc, quiet) = (planted.proc.path(), News::default());
-        let all = planted.rows.read(proc, now, &quiet, |_| true).unwrap();
+        let all = planted.scan(seconds);
         all.iter().find(|stat| stat.pid == 100).unwrap().ppid
     };
     assert_eq!(parent(&mut planted, 0), 50);
@@ -149,23 +163,19 @@ fn one_that_sleeps_has_another_parent_once_that_has_ended_though_nobody_reaps_it
 fn where_the_kernel_counts_no_start_and_no_end_a_scan_lists_nothing_either() {
     let mut planted = Planted::new();
     let proc = planted.proc.path().to_path_buf();
-    std::fs::create_dir(proc.join("self")).unwrap();
-    std::fs::write(proc.join("self/status"), "NSpid:\t7\n").unwrap();
-    let last = |pid: u32| std::fs::write(proc.join("loadavg"), format!("0 0 0 1/2 {pid}\n")).unwrap();
-    last(100);
-    let mut pids = |seconds| {
-        let now = planted.begin + Duration::from_secs(seconds);
-        let all = planted.rows.read(&proc, now, &News::default(), |_| true).unwrap();
+    planted.count(100);
+    let pids = |planted: &mut Planted, seconds| {
+        let all = planted.scan(seconds);
         all.iter().map(|stat| stat.pid).collect::<Vec<_>>()
     };
-    assert_eq!(pids(0), [1, 100]);
+    assert_eq!(pids(&mut planted, 0), [1, 100]);
     // In the place of another, so that the root of procfs has as many links.
     std::fs::rename(proc.join("100"), proc.join("101")).unwrap();
     let stat = "101 (x) S 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 101 0 0\n";
     std::fs::write(proc.join("101/stat"), stat).unwrap();
-    assert_eq!(pids(1), [1, 100], "a list would show it");
-    last(101);
-    assert_eq!(pids(2), [1, 101]);
+    assert_eq!(pids(&mut planted, 1), [1, 100], "a list would show it");
+    planted.count(101);
+    assert_eq!(pids(&mut planted, 2), [1, 101]);
 }
 
 #[test]
@@ -251,24 +261,15 @@ fn the_table_is_unchanged_as_long_as_the_same_processes_are_listed() {
 #[test]
 fn where_the_kernel_counts_no_start_and_no_end_nothing_is_listed() {
     let mut planted = Planted::new();
-    let own = planted.proc.path().join("self");
-    std::fs::create_dir(&own).unwrap();
-    std::fs::write(own.join("status"), "NSpid:\t7\n").unwrap();
-    let last = |pid: u32| {
-        std::fs::write(planted.proc.path().join("loadavg"), format!("0 0 0 1/2 {pid}\n")).unwrap();
-    };
-    last(100);
-    planted
-        .rows
-        .read(planted.proc.path(), planted.begin, &News::default(), |_| true)
-        .unwrap();
+    planted.count(100);
+    planted.scan(0);
     let of = |pid: &str| planted.proc.path().join(pid);
     std::fs::rename(of("100"), of("101")).unwrap();
     assert!(
         planted.rows.unchanged(planted.proc.path()).unwrap(),
         "a list would show it"
     );
-    last(101);
+    planted.count(101);
     assert!(!planted.rows.unchanged(planted.proc.path()).unwrap());
     std::fs::rename(of("101"), of("100")).unwrap();
     assert!(
